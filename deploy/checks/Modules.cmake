@@ -1,0 +1,83 @@
+# How this tree is built: one static library per folder, warnings are errors in our own code only.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)      # module mode first: Debian ships no Protobuf CMake config
+find_package(gRPC CONFIG REQUIRED)
+find_package(absl CONFIG REQUIRED)
+find_package(spdlog CONFIG REQUIRED)
+find_package(fmt CONFIG REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(LibArchive REQUIRED)
+find_package(pugixml CONFIG REQUIRED)
+find_package(SQLiteCpp CONFIG REQUIRED)
+find_package(tomlplusplus CONFIG REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+pkg_check_modules(LIBVIRT REQUIRED IMPORTED_TARGET libvirt libvirt-qemu)
+pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
+pkg_check_modules(ELFUTILS REQUIRED IMPORTED_TARGET libelf libdw)
+pkg_check_modules(SMARTCOLS REQUIRED IMPORTED_TARGET smartcols)
+find_path(ASIO_INCLUDE_DIR asio.hpp REQUIRED)
+
+add_library(kdbg_asio INTERFACE)
+target_include_directories(kdbg_asio SYSTEM INTERFACE ${ASIO_INCLUDE_DIR})
+target_compile_definitions(kdbg_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_definitions(kdbg_asio INTERFACE ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
+endif()
+target_link_libraries(kdbg_asio INTERFACE Threads::Threads)
+
+# What every target of ours shares, generated code included.
+add_library(kdbg_common INTERFACE)
+target_include_directories(kdbg_common INTERFACE ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR}/gen)
+if(KDBG_SANITIZE)
+  set(_sanitizers ${KDBG_SANITIZE})
+  if(KDBG_SANITIZE STREQUAL "address")
+    set(_sanitizers address,undefined)
+  endif()
+  target_compile_options(kdbg_common INTERFACE -fsanitize=${_sanitizers} -fno-omit-frame-pointer
+                         -fno-sanitize-recover=all -O1)
+  target_link_options(kdbg_common INTERFACE -fsanitize=${_sanitizers})
+endif()
+if(KDBG_FUZZ)
+  target_compile_options(kdbg_common INTERFACE -fsanitize=fuzzer-no-link,address,undefined)
+  target_link_options(kdbg_common INTERFACE -fsanitize=address,undefined)
+endif()
+
+# What code we wrote adds to that.
+add_library(kdbg_own INTERFACE)
+target_link_libraries(kdbg_own INTERFACE kdbg_common)
+target_compile_options(kdbg_own INTERFACE -Wall -Wextra -Werror)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  target_compile_options(kdbg_own INTERFACE -Wthread-safety)
+endif()
+
+# kdbg_module(NAME [DEPS ...]): the library kdbg_NAME from every .cc of the current folder.
+function(kdbg_module name)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  if(sources)
+    add_library(kdbg_${name} STATIC ${sources})
+    target_link_libraries(kdbg_${name} PUBLIC kdbg_own ${ARG_DEPS})
+  else()
+    add_library(kdbg_${name} INTERFACE)
+    target_link_libraries(kdbg_${name} INTERFACE kdbg_own ${ARG_DEPS})
+  endif()
+endfunction()
+
+# kdbg_proto(NAME ROOT dir PROTOS ... [GRPC]): the library kdbg_NAME from .proto files; headers under build/gen.
+function(kdbg_proto name)
+  cmake_parse_arguments(ARG "GRPC" "ROOT" "PROTOS" ${ARGN})
+  add_library(kdbg_${name} STATIC ${ARG_PROTOS})
+  target_link_libraries(kdbg_${name} PUBLIC kdbg_common protobuf::libprotobuf)
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/gen)
+  protobuf_generate(TARGET kdbg_${name} LANGUAGE cpp IMPORT_DIRS ${ARG_ROOT}
+                    PROTOC_OUT_DIR ${CMAKE_BINARY_DIR}/gen)
+  if(ARG_GRPC)
+    target_link_libraries(kdbg_${name} PUBLIC gRPC::grpc++)
+    protobuf_generate(TARGET kdbg_${name} LANGUAGE grpc IMPORT_DIRS ${ARG_ROOT}
+                      PROTOC_OUT_DIR ${CMAKE_BINARY_DIR}/gen
+                      GENERATE_EXTENSIONS .grpc.pb.h .grpc.pb.cc
+                      PLUGIN "protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>")
+  endif()
+endfunction()
