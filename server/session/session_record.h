@@ -1,0 +1,79 @@
+// A session as the outside sees it: a plain snapshot, never a live pointer.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace kdbg::session {
+
+enum class SessionState { kCreating, kBooting, kReady, kEnding, kEnded, kCrashed, kFailed };
+enum class RunState { kUnknown, kHalted, kRunning };
+enum class AcceleratorChoice { kAuto, kKvm, kTcg };
+enum class Fault { kSubject, kCaller, kHost };
+
+inline bool IsFinal(SessionState state) {
+  return state == SessionState::kEnded || state == SessionState::kFailed;
+}
+
+struct SymbolStop {
+  std::string symbol = "start_kernel";
+};
+struct ShellStop {};
+struct ResetStop {};
+struct NoStop {};
+using StopChoice = std::variant<SymbolStop, ShellStop, ResetStop, NoStop>;
+
+struct SessionFailure {
+  Fault fault = Fault::kHost;
+  std::string reason;  // ReasonName of proto/contract/error.h
+  std::string message;
+  std::string excerpt;  // the last console lines
+};
+
+// What a caller asks for; 0 and empty mean the default.
+struct SessionRequest {
+  std::string kernel_artifact;     // artifact id, required
+  std::string initramfs_artifact;  // artifact id; empty boots without one
+  std::string kernel_build;        // build ids, for display
+  std::string initramfs_build;
+  int vcpu_count = 0;
+  std::int64_t memory_mib = 0;
+  AcceleratorChoice accelerator = AcceleratorChoice::kAuto;
+  bool randomize_base = false;
+  StopChoice stop;
+  std::string kernel_arguments;
+  std::optional<absl::Duration> ttl;
+};
+
+struct SessionRecord {
+  std::string id;  // "vm-k3v9x2"
+  std::string owner;
+  SessionRequest request;  // defaults filled in
+  SessionState state = SessionState::kCreating;
+  RunState run_state = RunState::kUnknown;
+  std::optional<SessionFailure> failure;
+  std::string gdb_host;
+  int gdb_port = 0;
+  std::string gdb_holder;  // who is attached now
+  std::string command_line;
+  std::string accelerator;
+  std::string stopped_at;
+  std::string end_reason;  // DELETED, EXPIRED, GUEST_EXITED, VM_LOST
+  std::int64_t console_size_bytes = 0;
+  absl::Time create_time;
+  std::optional<absl::Time> ready_time;
+  absl::Time expire_time;
+  std::optional<absl::Time> end_time;
+  absl::Duration create_duration;
+  absl::Duration boot_duration;
+};
+
+std::string_view ToString(SessionState state);
+
+}  // namespace kdbg::session

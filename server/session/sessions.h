@@ -1,0 +1,113 @@
+// Sessions: guests on lease. Joins a guest, its gdb door and its port under one record, and ends
+// them together.
+//
+// Thread-safe; nothing here blocks on libvirt or a guest except where said: Create answers with the
+// session CREATING and a worker of its own brings it up. Callers have passed access/ Check before
+// they come here.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/session/session_record.h"
+
+namespace kdbg {
+class Clock;
+}
+namespace kdbg::gdb {
+class Door;
+class Gateway;
+}  // namespace kdbg::gdb
+namespace kdbg::guest {
+class ConsoleLog;
+class ConsoleInput;
+}  // namespace kdbg::guest
+namespace kdbg::state {
+class Database;
+}
+namespace kdbg::store {
+class ArtifactStore;
+class BlobStore;
+}  // namespace kdbg::store
+namespace kdbg::vm {
+class Hypervisor;
+}
+
+namespace kdbg::session {
+
+struct SessionLimits {
+  absl::Duration default_ttl = absl::Hours(2);
+  absl::Duration maximum_ttl = absl::Hours(48);
+  std::int64_t default_memory_mib = 256;
+  std::int64_t minimum_memory_mib = 16;
+  std::int64_t maximum_memory_mib = 4096;
+  int maximum_vcpu_count = 4;
+  int maximum_sessions = 64;
+  std::string gdb_host = "127.0.0.1";
+  int first_port = 20000;
+  int last_port = 20999;
+  absl::Duration boot_timeout = absl::Minutes(3);
+};
+
+class Sessions {
+ public:
+  struct Parts;  // what it borrows; all outlive it (session_parts.h)
+
+  // Adopts or ends what the last run of the daemon left, then takes requests.
+  static absl::StatusOr<std::unique_ptr<Sessions>> Open(const Parts& parts,
+                                                        const SessionLimits& limits);
+  // Stops its workers; guests run on and are found again by the next Open.
+  ~Sessions();
+
+  // INVALID_ARGUMENT, FAILED_PRECONDITION, NOT_FOUND, RESOURCE_EXHAUSTED as CreateSession says.
+  absl::StatusOr<SessionRecord> Create(std::string_view owner, const SessionRequest& request);
+  absl::StatusOr<SessionRecord> Get(std::string_view id) const;
+
+  struct ListQuery {
+    std::optional<std::string> owner;  // absent: everybody's
+    bool include_ended = false;
+    int limit = 50;
+    std::string after_id;  // continue behind this one; empty: from the newest
+  };
+  std::vector<SessionRecord> List(const ListQuery& query) const;
+
+  // Answers when port and door are closed; the VM is destroyed behind it. Idempotent.
+  absl::Status Delete(std::string_view id);
+  absl::StatusOr<SessionRecord> Renew(std::string_view id, std::optional<absl::Duration> ttl);
+  absl::StatusOr<SessionRecord> Pause(std::string_view id);
+  absl::StatusOr<SessionRecord> Resume(std::string_view id);
+
+  // Called with every new state of the session until destroyed, from a thread of ours, never under
+  // a lock.
+  using Listener = std::function<void(const SessionRecord&)>;
+  class Subscription {
+   public:
+    virtual ~Subscription() = default;
+  };
+  std::unique_ptr<Subscription> Subscribe(std::string_view id, Listener listener);
+
+  // The live parts; FAILED_PRECONDITION (kWrongState) when the session has none (any more).
+  absl::StatusOr<std::shared_ptr<gdb::Door>> door(std::string_view id) const;
+  // The console log outlives the guest as long as the record does.
+  absl::StatusOr<std::shared_ptr<guest::ConsoleLog>> console(std::string_view id) const;
+  absl::StatusOr<std::shared_ptr<guest::ConsoleInput>> console_input(std::string_view id) const;
+
+  // How many are not final; for ServerInfo.
+  int active() const;
+  const SessionLimits& limits() const;
+
+ private:
+  class Impl;
+  explicit Sessions(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kdbg::session
