@@ -1,0 +1,78 @@
+// The daemon's configuration: one immutable struct, read once at start.
+//
+// Every error names the file, line and column. A key this program does not know is an error, so
+// that a typing mistake cannot silently mean the default. deploy/kdbgd.toml.example shows every
+// key.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace kdbg::config {
+
+struct Server {
+  std::vector<std::string> listen;  // "unix:/path"; empty: the default socket
+  std::filesystem::path state_dir;  // empty: the default for this user
+  std::string log_level = "info";
+  // Where the runner listens, when systemd runs it; empty: the daemon starts one of its own.
+  std::string runner_socket;
+  // Each owner's builds and guests run under one uid of this range (only when the daemon is root or
+  // the runner has the right). Not used by any account of the host.
+  std::int64_t first_owner_uid = 700000;
+  std::int64_t owner_uid_count = 10000;
+  std::int64_t maximum_upload_mib = 4096;
+};
+
+struct Access {
+  std::vector<std::string> admins;   // user names, beside root and the daemon's own user
+  std::vector<std::string> viewers;  // may look but not make
+  bool others_are_users = true;      // everybody else who can reach the socket
+};
+
+struct Build {
+  int jobs = 0;      // make -j of one build; 0: all processors
+  int parallel = 1;  // builds at once
+  int queue_limit = 64;
+  std::int64_t memory_limit_mib = 0;  // of one build; 0: three quarters of the host's
+  int process_limit = 4096;
+  absl::Duration time_limit = absl::Hours(2);
+  std::int64_t ccache_limit_mib = 5120;                     // per owner
+  std::vector<std::filesystem::path> allowed_source_paths;  // for sources named by a server path
+};
+
+struct Session {
+  std::string gdb_host = "127.0.0.1";
+  int first_port = 20000;
+  int last_port = 20999;
+  std::string accelerator = "auto";  // auto, kvm, tcg
+  absl::Duration default_ttl = absl::Hours(2);
+  absl::Duration maximum_ttl = absl::Hours(48);
+  absl::Duration boot_timeout = absl::Minutes(3);
+  std::int64_t maximum_memory_mib = 0;  // of one guest; 0: half of the host's
+  int maximum_vcpus = 0;                // of one guest; 0: all processors
+  int maximum_sessions = 64;
+};
+
+struct Libvirt {
+  std::string uri;  // empty: the embedded hypervisor below state_dir
+};
+
+struct Config {
+  Server server;
+  Access access;
+  Build build;
+  Session session;
+  Libvirt libvirt;
+};
+
+// INVALID_ARGUMENT: "FILE:LINE:COLUMN: what and what to write instead".
+absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file_name);
+absl::StatusOr<Config> LoadConfig(const std::filesystem::path& path);
+
+}  // namespace kdbg::config

@@ -1,0 +1,73 @@
+#include "server/config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace kdbg::config {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string MessageOf(std::string_view text) {
+  const auto config = ParseConfig(text, "kdbgd.toml");
+  return config.ok() ? "accepted" : std::string(config.status().message());
+}
+
+TEST(ConfigTest, AnEmptyFileIsAllDefaults) {
+  const auto config = ParseConfig("", "kdbgd.toml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->server.listen.empty());
+  EXPECT_EQ(config->build.parallel, 1);
+}
+
+TEST(ConfigTest, EveryKindOfValueArrives) {
+  const auto config = ParseConfig(R"(
+[server]
+listen = ["unix:/run/a.sock", "unix:/run/b.sock"]
+state_dir = "/srv/kdbg"
+[access]
+others_are_users = false
+[session]
+first_port = 30000
+last_port = 30010
+default_ttl = "90m"
+)",
+                                  "kdbgd.toml");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->server.listen.size(), 2u);
+  EXPECT_EQ(config->server.state_dir, "/srv/kdbg");
+  EXPECT_FALSE(config->access.others_are_users);
+  EXPECT_EQ(config->session.last_port, 30010);
+  EXPECT_EQ(config->session.default_ttl, absl::Minutes(90));
+}
+
+TEST(ConfigTest, AnUnknownKeyIsNamedWithItsPlaceAndTheKnownOnes) {
+  const std::string message = MessageOf("[session]\nfirst_prot = 1\n");
+  EXPECT_THAT(message, HasSubstr("kdbgd.toml:2:1: unknown key 'first_prot' in [session]"));
+  EXPECT_THAT(message, HasSubstr("first_port"));
+}
+
+TEST(ConfigTest, AnUnknownSectionIsNamed) {
+  EXPECT_THAT(MessageOf("[sesion]\n"), HasSubstr("unknown section 'sesion'"));
+}
+
+TEST(ConfigTest, AWrongTypeIsNamedWithItsPlace) {
+  EXPECT_THAT(MessageOf("[build]\njobs = \"many\"\n"),
+              HasSubstr("kdbgd.toml:2:8: build.jobs must be a whole number from 0 to 1024"));
+}
+
+TEST(ConfigTest, BrokenTomlIsNamedWithItsPlace) {
+  EXPECT_THAT(MessageOf("[build\njobs = 1\n"), HasSubstr("kdbgd.toml:1:"));
+}
+
+TEST(ConfigTest, PlainTcpIsRefusedWithTheWayThatWorks) {
+  EXPECT_THAT(MessageOf("[server]\nlisten = [\"0.0.0.0:7443\"]\n"), HasSubstr("ssh://HOST"));
+}
+
+TEST(ConfigTest, APortRangeThatIsUpsideDownIsRefused) {
+  EXPECT_THAT(MessageOf("[session]\nfirst_port = 3000\nlast_port = 2000\n"),
+              HasSubstr("first_port is above"));
+}
+
+}  // namespace
+}  // namespace kdbg::config
