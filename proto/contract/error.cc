@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "google/protobuf/util/time_util.h"
 #include "kdbg/v1/common.pb.h"
+#include "proto/contract/utf8.h"
 
 namespace kdbg {
 namespace {
@@ -25,6 +26,7 @@ constexpr std::string_view kNames[] = {
     "PERMISSION_DENIED",
     "UNAUTHENTICATED",
     "NOT_IMPLEMENTED",
+    "TOO_MANY_CALLS",
     "OFFSET_OUT_OF_RANGE",
     "PATH_NOT_ALLOWED",
     "NOT_AN_ARCHIVE",
@@ -82,11 +84,13 @@ std::optional<Reason> ReasonFromName(std::string_view name) {
 
 absl::Status MakeError(absl::StatusCode code, Reason reason, std::string_view message,
                        ErrorMetadata metadata, std::optional<absl::Duration> retry_delay) {
-  absl::Status status(code, std::string(message));
+  absl::Status status(code, ValidUtf8(message));
   v1::ErrorInfo info;
   info.set_reason(std::string(ReasonName(reason)));
   info.set_domain("kdbg");
-  info.mutable_metadata()->insert(metadata.begin(), metadata.end());
+  // Values are often bytes from outside; a message that is not UTF-8 throughout cannot be read
+  // back.
+  for (const auto& [key, value] : metadata) (*info.mutable_metadata())[key] = ValidUtf8(value);
   status.SetPayload(kInfoUrl, absl::Cord(info.SerializeAsString()));
   if (retry_delay) {
     v1::RetryInfo retry;

@@ -24,6 +24,7 @@ enum class Reason {
   kPermissionDenied,     // metadata: user, verb, resource
   kUnauthenticated,
   kNotImplemented,       // metadata: method
+  kTooManyCalls,         // metadata: limit; too many at once, of this caller or of all
   kOffsetOutOfRange,     // metadata: offset, size
   kPathNotAllowed,       // metadata: path
   // Sources.

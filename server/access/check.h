@@ -1,0 +1,63 @@
+// Who may do what: the one pure decision every RPC goes through. No state, no I/O, any thread.
+//
+// An owner may do everything to what is theirs; an admin may do everything; a viewer only looks.
+// Builds and artifacts that are not private are read and used by all. Sessions are shared one by
+// one. Sources and uploads are their owner's. What a caller may not even see answers NOT_FOUND, so
+// that names of hidden things do not leak.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace kdbg::access {
+
+enum class Role { kNone, kViewer, kUser, kAdmin };  // each may do what the one before it may
+
+struct Principal {
+  std::string user;  // account name; "uid:1234" for a uid without one
+  Role role = Role::kNone;
+  std::optional<uid_t> uid;  // when the caller came over this host's own socket
+};
+
+enum class Verb {
+  kInform,        // what the server is and can do
+  kEnroll,        // needs no identity: the code is the proof
+  kEnrollOthers,  // make such codes
+  kCreate,
+  kList,
+  kSee,      // state and description
+  kRead,     // contents: files, logs, console output
+  kUse,      // as the input of something new
+  kKeep,     // pin against garbage collection
+  kControl,  // cancel, renew, pause, resume, write to the console, attach gdb
+  kDelete,
+  kShare,
+};
+
+enum class ResourceKind { kServer, kUpload, kSource, kBuild, kArtifact, kSession };
+
+// What the owner granted this very caller.
+enum class Sharing { kNone, kRead, kControl };
+
+struct Resource {
+  ResourceKind kind = ResourceKind::kServer;
+  std::string name;   // for messages: "builds/b-7"; of a collection: "builds"
+  std::string owner;  // empty for a collection and for the server
+  bool is_private = false;
+  Sharing shared = Sharing::kNone;
+};
+
+// OK, or PERMISSION_DENIED (metadata user, verb, resource; the message says whom to ask), or
+// NOT_FOUND.
+absl::Status Check(const Principal& principal, Verb verb, const Resource& resource);
+
+std::string_view RoleName(Role role);  // "none", "viewer", "user", "admin"
+std::optional<Role> RoleFromName(std::string_view name);
+std::string_view VerbName(Verb verb);  // "control"
+
+}  // namespace kdbg::access
