@@ -1,0 +1,154 @@
+// One running guest: its machine, its one stub connection, its console. Knows no users and no
+// leases.
+//
+// Life: Create (or Adopt after a restart) -> RunToStopPoint -> lives on -> Destroy. The calls block
+// for as long as they say; they may come from any thread, one at a time (accessors at any time).
+// The destructor lets go of the machine and leaves it running, so that the next daemon adopts it;
+// Destroy ends it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <variant>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "proto/contract/architecture.h"
+#include "server/base/subscribers.h"
+#include "server/guest/command_line.h"
+#include "server/guest/console_input.h"
+#include "server/guest/console_log.h"
+#include "server/guest/io_watcher.h"
+#include "server/host/identity.h"
+#include "server/vm/hypervisor.h"
+
+namespace kdbg::gdb {
+class IoThread;
+class StubLink;
+}  // namespace kdbg::gdb
+
+namespace kdbg::guest {
+
+// What the init of our own initramfs prints just before its shell.
+inline constexpr std::string_view kReadyMarker = "kdbg: userspace is up";
+
+// Where the guest waits when it is ready.
+struct StopAtSymbol {
+  std::string symbol = "start_kernel";
+};
+struct StopAtShell {};  // user space is up
+struct StopAtReset {};  // before the first instruction
+struct StopNowhere {};  // runs on
+using StopPoint = std::variant<StopAtSymbol, StopAtShell, StopAtReset, StopNowhere>;
+
+// How one knows that user space is up.
+enum class ReadySign {
+  kMarkerLine,            // our own init: prints kReadyMarker
+  kFirstUserInstruction,  // anybody else's: its first user-mode instruction
+};
+
+struct GuestSpec {
+  std::string id;     // "vm-k3v9x2"
+  std::string owner;  // kept with the machine
+  Architecture architecture = Architecture::kX86_64;
+  vm::Accelerator accelerator = vm::Accelerator::kTcg;
+  int vcpu_count = 1;
+  std::int64_t memory_mib = 256;
+  std::filesystem::path kernel_image;
+  std::filesystem::path system_map;  // may be empty: then no stop by symbol
+  std::filesystem::path initramfs;   // may be empty: none
+  ReadySign ready_sign = ReadySign::kMarkerLine;
+  BaseAddress base_address = BaseAddress::kLinked;
+  std::string command_line;  // from ComposeCommandLine
+  std::optional<host::Identity> run_as;
+  std::filesystem::path directory;  // the guest's own: made by Create, emptied by Destroy
+};
+
+// What guests share and borrow; all of it outlives them.
+struct GuestHost {
+  vm::Hypervisor& hypervisor;
+  gdb::IoThread& io_thread;
+  IoWatcher& watcher;
+};
+
+struct GuestEvent {
+  enum class Kind { kPanicked, kExited, kPaused, kResumed };
+  Kind kind = Kind::kExited;
+  std::string detail;
+};
+// Called from the hypervisor's thread: note it and return.
+using GuestListener = std::function<void(const GuestEvent&)>;
+
+struct StopReport {
+  enum class CpuState { kHalted, kRunning };
+  CpuState cpu_state = CpuState::kHalted;
+  std::string stopped_at;  // "start_kernel", "shell", "reset"; empty when it runs
+};
+
+// The path of the console log in a guest's directory.
+std::filesystem::path ConsoleLogPath(const std::filesystem::path& directory);
+
+// Whether `status`, from RunToStopPoint, is the guest's own fault (it panicked, exited, never came
+// so far) rather than the host's or the caller's.
+bool IsGuestFault(const absl::Status& status);
+
+class Guest {
+ public:
+  // The machine is made, its CPUs not started, its stub connected. Leaves nothing behind when it
+  // fails. About 300 ms; errors as vm::Hypervisor::CreatePaused.
+  static absl::StatusOr<std::unique_ptr<Guest>> Create(const GuestSpec& spec, const GuestHost& host,
+                                                       GuestListener listener);
+  // Takes over a machine that an earlier daemon left; it goes on running or waiting as it was.
+  //   NOT_FOUND  kVmLost: the machine is gone; the directory is kept for Remove
+  static absl::StatusOr<std::unique_ptr<Guest>> Adopt(const GuestSpec& spec, const GuestHost& host,
+                                                      GuestListener listener);
+  // Removes what a guest that is gone left behind: its machine if there is one, its directory.
+  static absl::Status Remove(const GuestSpec& spec, const GuestHost& host);
+
+  ~Guest();
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+
+  // Blocks until the guest is where `stop` says, at most `timeout`, or `cancel`. No breakpoint is
+  // left behind.
+  //   NOT_FOUND            kSymbolNotFound: not in System.map
+  //   FAILED_PRECONDITION  a symbol and a randomized base exclude each other
+  //   ABORTED              kGuestPanicked, kGuestExited: before the stop point; metadata console:
+  //   its last lines DEADLINE_EXCEEDED    kBootTimedOut: likewise; the guest is left halted
+  //   CANCELLED            by `cancel`; the guest is left halted
+  //   UNAVAILABLE          kVmLost: the stub is gone although the guest is not
+  absl::StatusOr<StopReport> RunToStopPoint(const StopPoint& stop, absl::Duration timeout,
+                                            std::stop_token cancel);
+
+  // Ends the machine and removes the directory; up to 2 s. Idempotent. An open console log can
+  // still be read.
+  absl::Status Destroy();
+
+  const GuestSpec& spec() const { return spec_; }
+  std::shared_ptr<gdb::StubLink> stub_link() const { return stub_link_; }
+  std::shared_ptr<ConsoleLog> console() const { return console_; }
+  // Connected at first use.
+  absl::StatusOr<std::shared_ptr<ConsoleInput>> console_input();
+
+ private:
+  Guest(GuestSpec spec, const GuestHost& host);
+  absl::Status AttachTo(GuestListener listener);
+
+  const GuestSpec spec_;
+  const GuestHost host_;
+  std::shared_ptr<gdb::StubLink> stub_link_;
+  std::shared_ptr<ConsoleLog> console_;
+  absl::Mutex input_mutex_;
+  std::shared_ptr<ConsoleInput> console_input_ ABSL_GUARDED_BY(input_mutex_);
+  Subscription events_;
+};
+
+}  // namespace kdbg::guest
