@@ -1,0 +1,91 @@
+// Every source as a git tree in one bare repository, through the git command line.
+//
+// Each tree that is kept has a ref (refs/kdbg/<id>), which is what keeps it from git's garbage
+// collection. git runs with a clean environment: no system, user or work tree configuration, no
+// hooks, no filters of a tree's own .gitattributes. Thread-safe; calls block for git.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/support/subprocess.h"
+#include "proto/support/unique_fd.h"
+#include "server/source/archive_reader.h"
+
+namespace kdbg::source {
+
+struct ImportProgress {
+  std::int64_t files = 0;
+  std::int64_t bytes = 0;  // uncompressed
+};
+
+struct ImportedTree {
+  std::string tree;  // git object id
+  ImportProgress total;
+};
+
+// Files of one tree, by one git process that lives as long as this. For one thread at a time.
+class TreeReader {
+ public:
+  TreeReader(TreeReader&&) noexcept = default;
+  ~TreeReader();
+  // NOT_FOUND when the tree has no such file, RESOURCE_EXHAUSTED when it is longer than
+  // `max_bytes`. A symbolic link reads as its target's name.
+  absl::StatusOr<std::string> Read(std::string_view path,
+                                   std::size_t max_bytes = std::size_t{16} << 20);
+
+ private:
+  friend class ObjectDatabase;
+  struct State;
+  explicit TreeReader(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+class ObjectDatabase {
+ public:
+  // Makes the repository when it is not there; removes what an import that was cut off left.
+  static absl::StatusOr<std::unique_ptr<ObjectDatabase>> Open(
+      const std::filesystem::path& directory);
+
+  // Streams an archive from `archive`'s current offset into a tree kept under `id`. Files never
+  // touch the disk on their way. The reasons of archive_reader.h; CANCELLED on `stop`; on any
+  // failure nothing is left. `on_progress` is called every few thousand files, on the calling
+  // thread.
+  absl::StatusOr<ImportedTree> ImportArchive(
+      const UniqueFd& archive, std::string_view id, const ArchiveLimits& limits,
+      const std::function<void(const ImportProgress&)>& on_progress, std::stop_token stop);
+
+  // Keeps a tree that is already here under one more id; and lets it go. Forget is idempotent.
+  absl::Status Keep(std::string_view id, std::string_view tree);
+  absl::Status Forget(std::string_view id);
+  bool Has(std::string_view tree) const;
+
+  absl::StatusOr<TreeReader> OpenTree(std::string_view tree) const;
+  // One file by a process of its own; for several use OpenTree.
+  absl::StatusOr<std::string> ReadFile(std::string_view tree, std::string_view path,
+                                       std::size_t max_bytes = std::size_t{16} << 20) const;
+
+  // Makes `work_tree` the content of `tree`. Writes only files that differ, so those that do not
+  // keep their time stamps. `index_file` belongs to the work tree and lies outside it.
+  absl::Status Checkout(std::string_view tree, const std::filesystem::path& index_file,
+                        const std::filesystem::path& work_tree, std::stop_token stop) const;
+
+  // Drops objects no kept tree needs. Long; imports and checkouts may go on meanwhile.
+  absl::Status CollectGarbage();
+
+ private:
+  explicit ObjectDatabase(std::filesystem::path directory);
+  const std::filesystem::path directory_;
+};
+
+}  // namespace kdbg::source

@@ -1,0 +1,107 @@
+// Workspaces: one line of work of one owner, as a work tree and a build directory that persist, so
+// that a small change rebuilds little. A lease gives one build at a time the use of one.
+//
+// On disk: <root>/<id>/{src,build,index} and <root>/ccache/<owner>. The folders above are 0700; the
+// sandbox reaches src, build and ccache through descriptors. Thread-safe; Checkout blocks for git.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "server/base/clock.h"
+#include "server/source/object_database.h"
+#include "server/state/database.h"
+
+namespace kdbg::source {
+
+struct WorkspaceRecord {
+  std::string id;  // "w-" and 16 hex digits, made of owner and name
+  std::string owner;
+  std::string name;
+  std::string tree;  // what src holds; empty when nothing, or a checkout was cut off
+  absl::Time create_time;
+  absl::Time last_used_time;
+};
+
+class Workspaces {
+ public:
+  // Exclusive use of a workspace until destroyed.
+  class Lease {
+   public:
+    Lease(Lease&& other) noexcept;
+    Lease& operator=(Lease&& other) noexcept;
+    ~Lease();
+
+    const std::string& id() const { return id_; }
+    std::filesystem::path source_dir() const;
+    // May come to belong to the uid builds run under.
+    std::filesystem::path build_dir() const;
+    std::filesystem::path ccache_dir() const;
+    std::string tree() const;
+
+    // Makes source_dir the content of `tree`; files that do not differ are not touched.
+    absl::Status Checkout(std::string_view tree, std::stop_token stop = {});
+    // Empties build_dir.
+    absl::Status ClearBuild();
+
+   private:
+    friend class Workspaces;
+    Lease(Workspaces* workspaces, std::string id, std::string owner);
+    Workspaces* workspaces_;
+    std::string id_;
+    std::string owner_;
+  };
+
+  // Removes a directory tree, whoever owns what is in it; the runner knows how when builds have
+  // their own uid.
+  using RemoveTree = std::function<absl::Status(const std::filesystem::path&)>;
+
+  static std::span<const state::Migration> Migrations();
+  // `remove_tree` absent: with the daemon's own rights.
+  static absl::StatusOr<std::unique_ptr<Workspaces>> Open(const std::filesystem::path& root,
+                                                          state::Database& database,
+                                                          ObjectDatabase& objects,
+                                                          const Clock& clock,
+                                                          RemoveTree remove_tree = nullptr);
+
+  // The id that Acquire gives to this name.
+  static std::string IdOf(std::string_view owner, std::string_view name);
+
+  // Makes the workspace when it is not there. ABORTED (kHolderBusy) while another lease is held:
+  // who waits, and in which order, is the caller's queue.
+  absl::StatusOr<Lease> Acquire(std::string_view owner, std::string_view name);
+
+  // Least recently used first.
+  absl::StatusOr<std::vector<WorkspaceRecord>> List(std::optional<std::string> owner) const;
+  // Idempotent; ABORTED (kHolderBusy) while leased.
+  absl::Status Delete(std::string_view id);
+
+ private:
+  Workspaces(std::filesystem::path root, state::Database& database, ObjectDatabase& objects,
+             const Clock& clock, RemoveTree remove_tree);
+  void Release(const std::string& id);
+  absl::Status SetTree(std::string_view id, std::string_view tree);
+
+  const std::filesystem::path root_;
+  state::Database& database_;
+  ObjectDatabase& objects_;
+  const Clock& clock_;
+  const RemoveTree remove_tree_;
+  absl::Mutex mutex_;
+  std::set<std::string, std::less<>> leased_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace kdbg::source
