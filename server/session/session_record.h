@@ -72,6 +72,7 @@ struct SessionRecord {
   std::optional<absl::Time> end_time;
   absl::Duration create_duration;
   absl::Duration boot_duration;
+  std::int64_t sequence = 0;  // grows with each session; for paging
 };
 
 std::string_view ToString(SessionState state);

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/base/subscribers.h"
 #include "server/session/session_record.h"
 
 namespace kdbg {
@@ -75,7 +76,7 @@ class Sessions {
     std::optional<std::string> owner;  // absent: everybody's
     bool include_ended = false;
     int limit = 50;
-    std::string after_id;  // continue behind this one; empty: from the newest
+    std::int64_t before_sequence = 0;  // 0: from the newest
   };
   std::vector<SessionRecord> List(const ListQuery& query) const;
 
@@ -88,11 +89,7 @@ class Sessions {
   // Called with every new state of the session until destroyed, from a thread of ours, never under
   // a lock.
   using Listener = std::function<void(const SessionRecord&)>;
-  class Subscription {
-   public:
-    virtual ~Subscription() = default;
-  };
-  std::unique_ptr<Subscription> Subscribe(std::string_view id, Listener listener);
+  [[nodiscard]] Subscription Subscribe(std::string_view id, Listener listener);
 
   // The live parts; FAILED_PRECONDITION (kWrongState) when the session has none (any more).
   absl::StatusOr<std::shared_ptr<gdb::Door>> door(std::string_view id) const;

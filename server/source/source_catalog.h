@@ -20,7 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
-#include "server/base/listeners.h"
+#include "server/base/subscribers.h"
 #include "server/source/archive_reader.h"
 #include "server/source/object_database.h"
 #include "server/source/upload_store.h"
@@ -101,8 +101,7 @@ class SourceCatalog {
   absl::Status Delete(std::string_view id);
 
   // Called with each new state and now and then with progress, of every source.
-  [[nodiscard]] std::unique_ptr<Subscription> Subscribe(
-      std::function<void(const SourceRecord&)> listener);
+  [[nodiscard]] Subscription Subscribe(std::function<void(const SourceRecord&)> listener);
 
  private:
   class Impl;

@@ -19,7 +19,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
-#include "server/base/listeners.h"
+#include "server/base/subscribers.h"
 #include "server/state/database.h"
 #include "server/store/blob_store.h"
 
@@ -92,8 +92,7 @@ class ArtifactStore {
   absl::Status Pin(state::Transaction& transaction, std::string_view id, std::string_view holder);
   absl::Status Unpin(state::Transaction& transaction, std::string_view id, std::string_view holder);
 
-  [[nodiscard]] std::unique_ptr<Subscription> Subscribe(
-      std::function<void(const Published&)> listener);
+  [[nodiscard]] Subscription Subscribe(std::function<void(const Published&)> listener);
 
   // Removes bytes no artifact names, older than `minimum_age`; the number of bytes freed.
   absl::StatusOr<std::int64_t> CollectGarbage(absl::Duration minimum_age = absl::Hours(1));
@@ -103,7 +102,8 @@ class ArtifactStore {
   BlobStore& blobs_;
   const Clock& clock_;
   // Shared with events that are delivered after this is gone.
-  const std::shared_ptr<Listeners<Published>> listeners_ = std::make_shared<Listeners<Published>>();
+  const std::shared_ptr<Subscribers<const Published&>> subscribers_ =
+      std::make_shared<Subscribers<const Published&>>();
 };
 
 }  // namespace kdbg::store
