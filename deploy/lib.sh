@@ -65,6 +65,25 @@ install_packages() {
     install --no-install-recommends "${missing[@]}"
 }
 
+# The embedded libvirt does not start as root unless the account that Debian's libvirt was compiled for
+# exists. Only libvirt-daemon-system makes it, which also starts a libvirtd and a network that kdbgd does
+# not need; so it is made here as that package would.
+prepare_libvirt_account() {
+  local uid=() gid=()
+  if ! getent group kvm >/dev/null; then as_root addgroup --quiet --system kvm; fi
+  if ! getent passwd libvirt-qemu >/dev/null; then
+    say "  adding the system user libvirt-qemu, as Debian's libvirt-daemon-system does"
+    if ! getent passwd 64055 >/dev/null; then uid=(--uid 64055); fi
+    as_root adduser --quiet --system --ingroup kvm --disabled-login --no-create-home \
+      --home /var/lib/libvirt --gecos "Libvirt Qemu" "${uid[@]}" libvirt-qemu
+  fi
+  if ! getent group libvirt-qemu >/dev/null; then
+    if ! getent group 64055 >/dev/null; then gid=(--gid 64055); fi
+    as_root addgroup --quiet --system "${gid[@]}" libvirt-qemu
+    as_root adduser --quiet libvirt-qemu libvirt-qemu
+  fi
+}
+
 linux_tarball=/usr/src/linux-source-6.1.tar.xz
 
 # Sets busybox_tarball: the upstream tarball out of Debian's source package, checked by apt against the
