@@ -1,0 +1,43 @@
+// deploy/kdbgd.toml.example claims to show every key with its default.
+#include <gtest/gtest.h>
+
+#include "server/config/config.h"
+
+namespace kdbg::config {
+namespace {
+
+TEST(ExampleConfigTest, ShowsTheDefaults) {
+  const auto example = LoadConfig(KDBG_EXAMPLE_CONFIG);
+  ASSERT_TRUE(example.ok()) << example.status();
+  const Config defaults;
+  EXPECT_EQ(example->server.log_level, defaults.server.log_level);
+  EXPECT_EQ(example->server.runner_socket, defaults.server.runner_socket);
+  EXPECT_EQ(example->server.first_owner_uid, defaults.server.first_owner_uid);
+  EXPECT_EQ(example->server.owner_uid_count, defaults.server.owner_uid_count);
+  EXPECT_EQ(example->server.maximum_upload_mib, defaults.server.maximum_upload_mib);
+  EXPECT_EQ(example->access.admins, defaults.access.admins);
+  EXPECT_EQ(example->access.viewers, defaults.access.viewers);
+  EXPECT_EQ(example->access.others_are_users, defaults.access.others_are_users);
+  EXPECT_EQ(example->build.jobs, defaults.build.jobs);
+  EXPECT_EQ(example->build.parallel, defaults.build.parallel);
+  EXPECT_EQ(example->build.queue_limit, defaults.build.queue_limit);
+  EXPECT_EQ(example->build.memory_limit_mib, defaults.build.memory_limit_mib);
+  EXPECT_EQ(example->build.process_limit, defaults.build.process_limit);
+  EXPECT_EQ(example->build.time_limit, defaults.build.time_limit);
+  EXPECT_EQ(example->build.ccache_limit_mib, defaults.build.ccache_limit_mib);
+  EXPECT_EQ(example->build.allowed_source_paths, defaults.build.allowed_source_paths);
+  EXPECT_EQ(example->session.gdb_host, defaults.session.gdb_host);
+  EXPECT_EQ(example->session.first_port, defaults.session.first_port);
+  EXPECT_EQ(example->session.last_port, defaults.session.last_port);
+  EXPECT_EQ(example->session.accelerator, defaults.session.accelerator);
+  EXPECT_EQ(example->session.default_ttl, defaults.session.default_ttl);
+  EXPECT_EQ(example->session.maximum_ttl, defaults.session.maximum_ttl);
+  EXPECT_EQ(example->session.boot_timeout, defaults.session.boot_timeout);
+  EXPECT_EQ(example->session.maximum_memory_mib, defaults.session.maximum_memory_mib);
+  EXPECT_EQ(example->session.maximum_vcpus, defaults.session.maximum_vcpus);
+  EXPECT_EQ(example->session.maximum_sessions, defaults.session.maximum_sessions);
+  EXPECT_EQ(example->libvirt.uri, defaults.libvirt.uri);
+}
+
+}  // namespace
+}  // namespace kdbg::config
