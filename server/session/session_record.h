@@ -36,14 +36,17 @@ struct SessionFailure {
   std::string excerpt;  // the last console lines
 };
 
-// What a caller asks for; 0 and empty mean the default.
+// Not 0: somebody who asks for no memory must hear that this is not possible.
+inline constexpr std::int64_t kDefaultMemory = -1;
+
+// What a caller asks for; empty, and 0 for the CPUs, mean the default.
 struct SessionRequest {
   std::string kernel_artifact;     // artifact id, required
   std::string initramfs_artifact;  // artifact id; empty boots without one
   std::string kernel_build;        // build ids, for display
   std::string initramfs_build;
   int vcpu_count = 0;
-  std::int64_t memory_mib = 0;
+  std::int64_t memory_mib = kDefaultMemory;
   AcceleratorChoice accelerator = AcceleratorChoice::kAuto;
   bool randomize_base = false;
   StopChoice stop;
