@@ -1,0 +1,112 @@
+// A build as the outside sees it, and what a caller asks for: plain snapshots, never live pointers.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "proto/contract/architecture.h"
+#include "proto/contract/error.h"
+
+namespace kdbg::build {
+
+enum class BuildKind { kKernel = 1, kInitramfs = 2 };
+enum class BuildState { kQueued = 1, kRunning = 2, kSucceeded = 3, kFailed = 4, kCancelled = 5 };
+enum class BuildPhase {
+  kWaiting = 1,
+  kCheckingOut = 2,
+  kConfiguring = 3,
+  kCompiling = 4,
+  kVerifying = 5,
+  kPacking = 6,
+  kPublishing = 7,
+};
+enum class Fault { kSubject = 1, kCaller = 2, kHost = 3 };
+
+inline bool IsFinal(BuildState state) {
+  return state != BuildState::kQueued && state != BuildState::kRunning;
+}
+std::string_view ToString(BuildState state);  // "QUEUED"
+
+struct ConfigFragment {
+  std::string name;  // for messages
+  std::string text;
+};
+
+struct KernelRequest {
+  Architecture architecture = HostArchitecture();
+  std::string base_config = "tiny";  // tiny, defconfig, allnoconfig, or *_defconfig of the tree
+  std::string base_config_text;      // a whole .config; replaces base_config when not empty
+  std::vector<ConfigFragment> fragments;
+  std::vector<std::string> config_items;              // "CONFIG_X=y"
+  std::map<std::string, std::string> make_variables;  // KCFLAGS and the like
+  bool clean = false;
+  bool skip_cache = false;
+  std::vector<std::string> patches;
+};
+
+struct InitramfsRequest {
+  Architecture architecture = HostArchitecture();
+  std::string init;  // bytes of an executable that replaces our /init; empty: ours
+  std::vector<std::string> config_items;
+  std::vector<std::string> overlay_uploads;
+  std::string modules_build;
+  bool clean = false;
+  bool skip_cache = false;
+};
+
+struct BuildRequest {
+  std::string display_name;  // may be empty; also names the workspace
+  std::string source_id;
+  bool is_private = false;
+  std::variant<KernelRequest, InitramfsRequest> spec;
+  std::string request_id;  // may be empty; the same one again answers the build it made
+};
+
+struct BuildFailure {
+  Fault fault = Fault::kHost;
+  Reason reason = Reason::kUnspecified;
+  std::string message;  // one sentence: what failed and what to do next
+  std::string file;     // below the source root
+  int line = 0;
+  std::string excerpt;  // about 20 lines of the log around the cause
+};
+
+struct BuildProgress {
+  BuildPhase phase = BuildPhase::kWaiting;
+  std::int64_t steps_done = 0;
+  std::int64_t steps_expected = 0;  // 0: unknown
+  bool steps_expected_estimated = false;
+  std::int64_t cache_hits = 0;
+  std::int64_t cache_misses = 0;
+  int queue_position = 0;  // 1 is next; 0 when not waiting
+};
+
+struct BuildRecord {
+  std::string id;  // "b-k3v9x2qf"
+  std::string owner;
+  BuildRequest request;
+  BuildState state = BuildState::kQueued;
+  std::optional<BuildFailure> failure;
+  std::string artifact_id;  // when succeeded
+  BuildProgress progress;
+  std::string workspace;  // name of the line of work it runs in
+  std::int64_t log_size_bytes = 0;
+  bool answered_from_store = false;
+  absl::Time create_time;
+  std::optional<absl::Time> start_time;
+  std::optional<absl::Time> end_time;
+  std::int64_t sequence = 0;  // grows with each build; for paging
+
+  BuildKind kind() const {
+    return std::holds_alternative<KernelRequest>(request.spec) ? BuildKind::kKernel
+                                                               : BuildKind::kInitramfs;
+  }
+};
+
+}  // namespace kdbg::build
