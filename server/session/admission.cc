@@ -28,13 +28,13 @@ absl::Status FillShape(SessionRequest& request, const SessionLimits& limits) {
   }
   if (request.memory_mib < limits.minimum_memory_mib ||
       request.memory_mib > limits.maximum_memory_mib) {
-    return MakeError(absl::StatusCode::kInvalidArgument, Reason::kMemoryOutOfBounds,
-                     fmt::format("{} MiB of memory: this host gives a guest {} to {} MiB",
-                                 request.memory_mib, limits.minimum_memory_mib,
-                                 limits.maximum_memory_mib),
-                     {{"field", "shape.memory_mib"},
-                      {"memory_mib", std::to_string(request.memory_mib)},
-                      {"maximum_memory_mib", std::to_string(limits.maximum_memory_mib)}});
+    return MakeError(
+        absl::StatusCode::kInvalidArgument, Reason::kMemoryOutOfBounds,
+        fmt::format("{} MiB of memory: this host gives a guest {} to {} MiB", request.memory_mib,
+                    limits.minimum_memory_mib, limits.maximum_memory_mib),
+        {{"field", "shape.memory_mib"},
+         {"memory_mib", std::to_string(request.memory_mib)},
+         {"maximum_memory_mib", std::to_string(limits.maximum_memory_mib)}});
   }
   return absl::OkStatus();
 }
@@ -68,7 +68,8 @@ absl::StatusOr<guest::StopPoint> StopPointOf(const SessionRequest& request) {
     }
     return guest::StopPoint(guest::StopAtShell{});
   }
-  if (std::holds_alternative<ResetStop>(request.stop)) return guest::StopPoint(guest::StopAtReset{});
+  if (std::holds_alternative<ResetStop>(request.stop))
+    return guest::StopPoint(guest::StopAtReset{});
   return guest::StopPoint(guest::StopNowhere{});
 }
 
@@ -94,9 +95,9 @@ absl::Status CheckKinds(const store::Artifact& kernel, const store::Artifact* in
   }
   if (initramfs == nullptr) return absl::OkStatus();
   if (initramfs->kind != store::ArtifactKind::kInitramfs) {
-    return InvalidField("initramfs", initramfs->id,
-                        fmt::format("artifacts/{} is no initramfs; name an initramfs build",
-                                    initramfs->id));
+    return InvalidField(
+        "initramfs", initramfs->id,
+        fmt::format("artifacts/{} is no initramfs; name an initramfs build", initramfs->id));
   }
   if (initramfs->architecture != kernel.architecture) {
     return Unfit(Reason::kWrongState,
@@ -145,9 +146,9 @@ absl::StatusOr<Admitted> Admit(const SessionRequest& request, const store::Artif
                            ? guest::ReadySign::kMarkerLine
                            : guest::ReadySign::kFirstUserInstruction;
   }
-  KDBG_ASSIGN_OR_RETURN(guest.command_line,
-                        guest::ComposeCommandLine(guest.architecture, guest.base_address,
-                                                  request.kernel_arguments));
+  KDBG_ASSIGN_OR_RETURN(
+      guest.command_line,
+      guest::ComposeCommandLine(guest.architecture, guest.base_address, request.kernel_arguments));
   KDBG_ASSIGN_OR_RETURN(admitted.stop, StopPointOf(request));
   return admitted;
 }

@@ -27,7 +27,8 @@ struct Admitted {
 
 // `initramfs` is null when the request names none.
 //   INVALID_ARGUMENT     kFieldInvalid, kMemoryOutOfBounds
-//   FAILED_PRECONDITION  kNoDebugInformation, kAcceleratorUnavailable, kWrongState (architectures differ)
+//   FAILED_PRECONDITION  kNoDebugInformation, kAcceleratorUnavailable, kWrongState (architectures
+//   differ)
 absl::StatusOr<Admitted> Admit(const SessionRequest& request, const store::Artifact& kernel,
                                const store::Artifact* initramfs, const store::BlobStore& blobs,
                                const SessionLimits& limits, const Accelerators& accelerators);

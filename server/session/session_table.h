@@ -1,0 +1,32 @@
+// Sessions on disk. Knows SQL and nothing else; writes in the caller's Transaction.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/session/session_record.h"
+#include "server/session/sessions.h"
+#include "server/state/database.h"
+
+namespace kdbg::session {
+
+std::span<const state::Migration> SessionMigrations();
+
+// Fills in `sequence`.
+absl::Status InsertSession(state::Transaction& transaction, SessionRecord& record);
+// Everything but id, owner, request, port and creation.
+absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord& record);
+
+// NOT_FOUND (kResourceNotFound).
+absl::StatusOr<SessionRecord> LoadSession(state::Transaction& transaction, std::string_view id);
+// Newest first.
+absl::StatusOr<std::vector<SessionRecord>> LoadSessions(state::Transaction& transaction,
+                                                        const Sessions::ListQuery& query);
+// Those that were not final when the daemon last ran.
+absl::StatusOr<std::vector<SessionRecord>> LoadUnfinished(state::Transaction& transaction);
+
+}  // namespace kdbg::session
