@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""What all system tests share, as CTest fixtures: fixtures.py start | kernel | initramfs | stop.
+
+The daemon keeps its state in a folder below /var/tmp: guests and builds run under other uids and must get there,
+which a clone in a home directory would not allow. With KDBG_SYSTEM_KEEP set, `stop` leaves that folder and the
+next `start` goes on with it: for work on the tests themselves.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import kdbg
+
+CONFIG = """
+[server]
+listen = ["unix:{folder}/kdbgd.sock"]
+state_dir = "{folder}/state"
+[session]
+first_port = 21000
+last_port = 21099
+"""
+
+
+def start():
+    if kdbg.RUN_FILE.exists():  # a run that was interrupted
+        stop()
+    if kdbg.RUN_FILE.exists():
+        folder = kdbg.folder()
+    else:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="kdbg-system-", dir="/var/tmp"))
+        folder.chmod(0o711)
+        (folder / "kdbgd.toml").write_text(CONFIG.format(folder=folder))
+    log = open(folder / "kdbgd.log", "ab")
+    daemon = subprocess.Popen(
+        [kdbg.BIN / "kdbgd", "--config", folder / "kdbgd.toml"],
+        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    kdbg.RUN_FILE.write_text(json.dumps({"folder": str(folder), "pid": daemon.pid}))
+
+    def answers():
+        if daemon.poll() is not None:
+            raise AssertionError(f"kdbgd ended:\n{(folder / 'kdbgd.log').read_text()}")
+        return kdbg.ctl("info", expect=None).code == kdbg.Exit.DONE
+
+    kdbg.eventually(answers)
+    print(kdbg.ctl("info").text)
+    print(f"kdbgd's log is {folder}/kdbgd.log")
+
+
+def kernel():
+    begin = time.monotonic()
+    finished = kdbg.ctl("kernel", "build", kdbg.LINUX, "--config", "tiny", "--name", kdbg.KERNEL, timeout=3000)
+    print(finished.text[-4000:])
+    print(f"{time.monotonic() - begin:.1f} s")
+
+
+def initramfs():
+    kdbg.ctl("initramfs", "build", "--busybox", kdbg.BUSYBOX, "--name", kdbg.INITRAMFS, timeout=1200)
+
+
+def stop():
+    run = json.loads(kdbg.RUN_FILE.read_text())
+    folder = pathlib.Path(run["folder"])
+    if not folder.exists():
+        kdbg.RUN_FILE.unlink()
+        return
+    alive = run["pid"] in kdbg.processes(f"{folder}/kdbgd.toml")
+    left = []
+    if alive:
+        for name in kdbg.ctl("-o", "name", "session", "list", expect=None).stdout.split():
+            kdbg.ctl("session", "rm", name, expect=None)
+        guests = lambda: [pid for pid in kdbg.processes(str(folder)) if pid != run["pid"] and is_guest(pid)]
+        kdbg.eventually(lambda: not guests(), timeout=30)
+        os.kill(run["pid"], signal.SIGTERM)
+        kdbg.eventually(lambda: run["pid"] not in kdbg.processes(str(folder)), timeout=60)
+        # A daemon that ended by itself takes its runner and sandboxes along.
+        left = kdbg.processes(str(folder))
+    if os.environ.get("KDBG_SYSTEM_KEEP"):
+        return
+    for pid in kdbg.processes(str(folder)):
+        os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder)
+    kdbg.RUN_FILE.unlink()
+    assert not left, f"kdbgd left processes behind: {left}"
+
+
+def is_guest(pid):
+    try:
+        return b"qemu-system" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    {"start": start, "kernel": kernel, "initramfs": initramfs, "stop": stop}[sys.argv[1]]()

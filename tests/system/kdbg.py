@@ -1,0 +1,168 @@
+"""A running kdbgd as the system tests see it: kdbgctl, gdb and the session's own port.
+
+The daemon, one kernel and one initramfs are made by fixtures.py and shared by all tests.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+BIN = pathlib.Path(os.environ["KDBG_BIN"])
+# Names the daemon's folder; outlives single tests.
+RUN_FILE = pathlib.Path(os.environ["KDBG_SYSTEM_RUN"])
+LINUX = os.environ.get("KDBG_TEST_LINUX", "/usr/src/linux-source-6.1.tar.xz")
+BUSYBOX = os.environ.get("KDBG_TEST_BUSYBOX", "")
+
+KERNEL = "system-kernel"
+INITRAMFS = "system-initramfs"
+
+
+class Exit:
+    """kdbgctl's exit codes."""
+
+    DONE, FAILED, USAGE, NOT_FOUND, PERMISSION, BUSY, UNAVAILABLE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 6, 130
+
+
+@functools.cache
+def folder():
+    return pathlib.Path(json.loads(RUN_FILE.read_text())["folder"])
+
+
+def environment():
+    here = folder()
+    return os.environ | {
+        "KDBG_SERVER": f"unix:{here}/kdbgd.sock",
+        "XDG_CACHE_HOME": str(here / "client-cache"),
+        "XDG_CONFIG_HOME": str(here / "client-config"),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+class Finished:
+    def __init__(self, arguments, result):
+        self.arguments, self.code = arguments, result.returncode
+        self.stdout, self.stderr = result.stdout, result.stderr
+        self.text = result.stdout + result.stderr
+
+    def json(self):
+        return json.loads(self.stdout)
+
+    def __str__(self):
+        return f"{' '.join(map(str, self.arguments))}\n-> {self.code}\n{self.text}"
+
+
+def run(*arguments, timeout=120, stdin=subprocess.DEVNULL, **options):
+    arguments = [str(argument) for argument in arguments]
+    result = subprocess.run(
+        arguments, stdin=stdin, capture_output=True, text=True, errors="replace", timeout=timeout,
+        env=environment(), check=False, **options)
+    return Finished(arguments, result)
+
+
+def ctl(*arguments, expect=Exit.DONE, timeout=120):
+    """kdbgctl, which must end with the code expected; None: any."""
+    finished = run(BIN / "kdbgctl", *arguments, timeout=timeout)
+    if expect is not None and finished.code != expect:
+        raise AssertionError(f"expected exit code {expect}: {finished}")
+    return finished
+
+
+def show(noun, name):
+    return ctl("-o", "json", noun, "show", name).json()
+
+
+def start(*arguments):
+    """A program left running; end it in the test."""
+    return subprocess.Popen(
+        [str(argument) for argument in arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, errors="replace", env=environment())
+
+
+def eventually(condition, timeout=60, interval=0.1):
+    """The first true answer of `condition`. What it asks about has no other way to tell."""
+    end = time.monotonic() + timeout
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"not so after {timeout} s: last answer {answer!r}")
+        time.sleep(interval)
+
+
+@contextlib.contextmanager
+def session(*arguments):
+    """A session on the shared kernel and initramfs, as the JSON of the ready session; removed at the end."""
+    made = ctl("-o", "json", "session", "create", "--kernel", KERNEL, "--initramfs", INITRAMFS, *arguments)
+    made = made.json()
+    try:
+        yield made
+    finally:
+        ctl("session", "rm", made["name"], expect=None)
+
+
+def gdb(session_name, *commands, timeout=120):
+    """kdbgctl gdb in batch mode; the output of the commands."""
+    arguments = [part for command in commands for part in ("-ex", command)]
+    return run(BIN / "kdbgctl", "gdb", session_name, "--", "-batch", *arguments, timeout=timeout)
+
+
+def artifact_of(build):
+    return show("build", build)["artifact"]
+
+
+def artifact_file(build, path):
+    """The file `path` of a build's artifact, as a local file."""
+    target = folder() / "downloads" / build / path
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        ctl("artifact", "get", artifact_of(build), path, "--output", target)
+    return target
+
+
+def console_until(session_name, pattern, timeout=60):
+    """The console from byte 0 until `pattern` shows up in it."""
+    reader = start(BIN / "kdbgctl", "console", session_name, "--read-only", "--since", "0")
+    seen, end = "", time.monotonic() + timeout
+    os.set_blocking(reader.stdout.fileno(), False)
+    try:
+        while time.monotonic() < end and not re.search(pattern, seen):
+            seen += reader.stdout.read() or ""
+            time.sleep(0.05)
+    finally:
+        reader.send_signal(signal.SIGINT)
+        reader.communicate()
+    if not re.search(pattern, seen):
+        raise AssertionError(f"no {pattern!r} on the console within {timeout} s:\n{seen}")
+    return seen
+
+
+def processes(text):
+    """Process ids whose command line mentions `text`."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if text.encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def connect(ready_session):
+    """A bare TCP connection to the session's gdb port."""
+    endpoint = ready_session["gdb"]
+    return socket.create_connection((endpoint["host"], endpoint["port"]), timeout=10)
+
+
+@contextlib.contextmanager
+def scratch():
+    with tempfile.TemporaryDirectory(prefix="kdbg-test-") as name:
+        yield pathlib.Path(name)

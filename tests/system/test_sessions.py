@@ -1,0 +1,165 @@
+"""Sessions as a developer meets them: gdb's own words are what is asserted."""
+
+import socket
+import unittest
+
+import kdbg
+from kdbg import Exit
+
+START_KERNEL = r"#0\s+(0x[0-9a-f]+ in )?start_kernel \(\) at \S*init/main\.c:\d+"
+
+
+class Gdb(unittest.TestCase):
+    def test_stops_at_start_kernel_with_its_source(self):
+        with kdbg.session() as session:
+            shown = kdbg.gdb(session["name"], "backtrace", "list")
+        self.assertEqual(shown.code, Exit.DONE, shown)
+        self.assertRegex(shown.stdout, START_KERNEL)
+        self.assertRegex(shown.stdout, r"\d+\s.*void\s.*start_kernel\(void\)")
+
+    def test_runs_lx_version_at_kernel_init(self):
+        with kdbg.session() as session:
+            shown = kdbg.gdb(session["name"], "break kernel_init", "continue", "lx-version")
+        self.assertRegex(shown.stdout, r"Breakpoint 1, kernel_init \(.*\) at \S*init/main\.c:\d+")
+        self.assertRegex(shown.stdout, r"Linux version 6\.1\.")
+
+    def test_continues_to_another_breakpoint(self):
+        with kdbg.session("--stop-at", "kernel_init") as session:
+            shown = kdbg.gdb(session["name"], "backtrace", "break run_init_process", "continue", "backtrace 2")
+        self.assertRegex(shown.stdout, r"#0\s+.*kernel_init \(.*\) at \S*init/main\.c:\d+")
+        self.assertRegex(shown.stdout, r"#0\s+.*run_init_process \(init_filename=.*\"/init\"")
+        self.assertRegex(shown.stdout, r"#1\s+.*kernel_init")
+
+    def test_monitor_commands_never_reach_the_emulator(self):
+        with kdbg.session() as session, kdbg.scratch() as scratch:
+            scratch.chmod(0o777)
+            proof = scratch / "proof"
+            shown = kdbg.gdb(session["name"], "monitor info version", f'monitor migrate "exec:id > {proof}"', "bt")
+            self.assertFalse(proof.exists())
+        self.assertNotRegex(shown.text, r"(?m)^\d+\.\d+\.\d+")  # how QEMU answers `info version`
+        self.assertRegex(shown.stdout, START_KERNEL)
+
+    def test_kill_leaves_the_guest_alive(self):
+        with kdbg.session() as session:
+            kdbg.gdb(session["name"], "kill")
+            kdbg.console_until(session["name"], "Boot took")
+            self.assertEqual(kdbg.show("session", session["name"])["state"], "READY")
+            self.assertEqual(kdbg.gdb(session["name"], "info registers rip").code, Exit.DONE)
+
+    def test_detach_lets_the_guest_run(self):
+        with kdbg.session() as session:
+            kdbg.gdb(session["name"], "detach")
+            kdbg.console_until(session["name"], "Boot took")
+            self.assertEqual(kdbg.show("session", session["name"])["runState"], "RUNNING")
+
+    def test_one_that_vanishes_leaves_no_breakpoint(self):
+        with kdbg.session() as session:
+            # `shell` runs below gdb, so its parent is gdb itself.
+            kdbg.gdb(session["name"], "set breakpoint always-inserted on", "break kernel_init", "break vfs_read",
+                     "shell kill -9 $PPID")
+            kdbg.console_until(session["name"], "Boot took")
+
+    def test_a_second_one_is_refused_and_told_who_holds_the_session(self):
+        with kdbg.session() as session, kdbg.connect(session) as first:
+            first.sendall(b"+$qSupported#37")
+            self.assertIn(b"PacketSize", first.recv(4096))
+            holder = "tcp {}:{}".format(*first.getsockname())
+            vmlinux = kdbg.artifact_file(kdbg.KERNEL, "vmlinux")
+            endpoint = "{host}:{port}".format(**session["gdb"])
+            second = kdbg.run("gdb", "-nx", "-batch", "-ex", f"target remote {endpoint}", vmlinux)
+            self.assertIn(holder, second.text)
+            self.assertEqual(kdbg.show("session", session["name"])["gdb"]["holder"], holder)
+
+    def test_attaches_through_the_pipe(self):
+        with kdbg.session() as session:
+            vmlinux = kdbg.artifact_file(kdbg.KERNEL, "vmlinux")
+            shown = kdbg.run("gdb", "-nx", "-batch", "-ex", f"target remote | kdbgctl gdb-pipe {session['name']}",
+                             "-ex", "backtrace", vmlinux)
+        self.assertRegex(shown.stdout, START_KERNEL)
+
+    def test_garbage_on_the_port_harms_nobody(self):
+        with kdbg.session() as session:
+            for garbage in (b"$g#00", b"$" + b"A" * (1 << 20), b"\x00\xff}#$", b"$vCont;c#"):
+                with kdbg.connect(session) as connection:
+                    try:
+                        connection.sendall(garbage)
+                        connection.shutdown(socket.SHUT_WR)
+                        connection.settimeout(5)
+                        while connection.recv(4096):
+                            pass
+                    except OSError:  # refused in the middle, as it may be
+                        pass
+            self.assertEqual(kdbg.gdb(session["name"], "info registers rip").code, Exit.DONE)
+
+
+class StopPoint(unittest.TestCase):
+    def test_shell_is_reached_when_user_space_is_up(self):
+        with kdbg.session("--stop-at", "shell") as session:
+            self.assertEqual(session["state"], "READY")
+            self.assertRegex(kdbg.console_until(session["name"], "Boot took"), r"Boot took \d[\d.]* seconds")
+
+    def test_reset_is_before_the_first_instruction(self):
+        with kdbg.session("--stop-at", "reset") as session:
+            shown = kdbg.gdb(session["name"], "print/x $rip")
+        self.assertRegex(shown.stdout, r"\$1 = 0xfff0\b")
+
+    def test_none_lets_the_guest_run(self):
+        with kdbg.session("--stop-at", "none") as session:
+            kdbg.console_until(session["name"], "Boot took")
+
+    def test_a_function_that_is_not_there_is_named(self):
+        refused = kdbg.ctl("session", "create", "--kernel", kdbg.KERNEL, "--initramfs", kdbg.INITRAMFS,
+                           "--stop-at", "no_such_function", expect=None)
+        self.assertNotEqual(refused.code, Exit.DONE)
+        self.assertIn("no_such_function", refused.text)
+
+
+class Session(unittest.TestCase):
+    def test_console_is_kept_from_byte_zero(self):
+        with kdbg.session("--stop-at", "shell") as session:
+            self.assertIn("Linux version 6.1", kdbg.console_until(session["name"], "Boot took"))
+
+    def test_is_readable_on_the_console_while_gdb_holds_it(self):
+        with kdbg.session("--stop-at", "kernel_init") as session, kdbg.connect(session):
+            kdbg.console_until(session["name"], r"Linux version 6\.1")
+
+    def test_removed_gives_back_port_and_vm(self):
+        with kdbg.session() as session:
+            identity = session["name"].split("/")[-1]
+            self.assertNotEqual(kdbg.processes(f"kdbg-{identity}"), [])
+            kdbg.ctl("session", "rm", session["name"])
+            with self.assertRaises(OSError):
+                kdbg.connect(session)
+            kdbg.eventually(lambda: not kdbg.processes(f"kdbg-{identity}"), timeout=20)
+            listed = kdbg.ctl("-o", "name", "session", "list").stdout
+            self.assertNotIn(session["name"], listed.split())
+
+    def test_ends_with_its_lease(self):
+        with kdbg.session("--ttl", "3s") as session:
+            now = lambda: kdbg.show("session", session["name"])
+            kdbg.eventually(lambda: now()["state"] == "ENDED", timeout=30)
+            self.assertEqual(now()["endReason"], "EXPIRED")
+
+    def test_takes_the_newest_builds_by_default(self):
+        made = kdbg.ctl("-o", "json", "session", "create").json()
+        try:
+            self.assertEqual(made["state"], "READY")
+        finally:
+            kdbg.ctl("session", "rm", made["name"])
+
+    def test_memory_of_zero_is_refused(self):
+        self.refused("--memory", "0", naming="memory")
+
+    def test_memory_beyond_the_host_is_refused(self):
+        self.refused("--memory", "64T", naming="memory")
+
+    def test_a_kernel_that_is_not_there_is_not_found(self):
+        refused = kdbg.ctl("session", "create", "--kernel", "no-such-build", expect=Exit.NOT_FOUND)
+        self.assertIn("no-such-build", refused.stderr)
+
+    def refused(self, *arguments, naming):
+        before = kdbg.ctl("-o", "name", "session", "list").stdout
+        refused = kdbg.ctl("session", "create", "--kernel", kdbg.KERNEL, "--initramfs", kdbg.INITRAMFS, *arguments,
+                           expect=Exit.USAGE)
+        self.assertRegex(refused.stderr, naming)
+        self.assertEqual(kdbg.ctl("-o", "name", "session", "list").stdout, before)
