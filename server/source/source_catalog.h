@@ -91,8 +91,8 @@ class SourceCatalog {
   absl::StatusOr<SourceRecord> Get(std::string_view id) const;
 
   struct ListQuery {
-    std::optional<std::string> owner;  // absent: everybody's
-    std::int64_t before_sequence = 0;  // 0: from the newest
+    std::optional<std::string> owner = std::nullopt;  // absent: everybody's
+    std::int64_t before_sequence = 0;                 // 0: from the newest
     int limit = 50;
   };
   absl::StatusOr<std::vector<SourceRecord>> List(const ListQuery& query) const;

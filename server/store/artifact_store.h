@@ -75,9 +75,9 @@ class ArtifactStore {
   absl::StatusOr<Artifact> Get(state::Transaction& transaction, std::string_view id) const;
 
   struct ListQuery {
-    std::optional<std::string> owner;  // absent: everybody's
-    bool include_shared = false;       // with owner: also what others do not keep private
-    std::optional<ArtifactKind> kind;
+    std::optional<std::string> owner = std::nullopt;  // absent: everybody's
+    bool include_shared = false;  // with owner: also what others do not keep private
+    std::optional<ArtifactKind> kind = std::nullopt;
     std::int64_t before_sequence = 0;  // 0: from the newest
     int limit = 50;
   };

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/support/sha256.h"
 #include "proto/support/unique_fd.h"
@@ -67,6 +68,8 @@ class BlobStore {
   // NOT_FOUND; DATA_LOSS (kDataCorrupt) when the file is not what was put there, by its size.
   absl::StatusOr<UniqueFd> OpenBlob(const Blob& blob) const;
   bool Has(std::string_view digest) const;
+  // Has, and young again, so that RemoveUnused leaves it to the record that is about to name it.
+  bool Claim(std::string_view digest) const;
   // Reads it all. DATA_LOSS (kDataCorrupt) when the bytes are not those of the digest; they are
   // then moved to quarantine/ so that the next Put brings good ones.
   absl::Status Verify(std::string_view digest);
@@ -81,6 +84,8 @@ class BlobStore {
   absl::Status Place(const std::filesystem::path& ingest, std::string_view digest) const;
 
   const std::filesystem::path directory_;
+  // Between looking at a blob's age and acting on it.
+  mutable absl::Mutex age_mutex_;
 };
 
 }  // namespace kdbg::store
