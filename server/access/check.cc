@@ -98,6 +98,14 @@ absl::Status Check(const Principal& principal, Verb verb, const Resource& resour
   return absl::OkStatus();
 }
 
+absl::Status CheckRole(const Principal& principal, Verb verb, std::string_view what) {
+  if (principal.role >= NeedOf(verb).role) return absl::OkStatus();
+  Resource resource;
+  resource.name = what;
+  return Denied(principal, verb, resource,
+                principal.role == Role::kNone ? "an admin for a role" : "an admin");
+}
+
 std::string_view RoleName(Role role) { return kRoleNames[static_cast<std::size_t>(role)]; }
 
 std::optional<Role> RoleFromName(std::string_view name) {

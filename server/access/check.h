@@ -56,6 +56,10 @@ struct Resource {
 // NOT_FOUND.
 absl::Status Check(const Principal& principal, Verb verb, const Resource& resource);
 
+// Only whether the role is enough for the verb on some resource: what can be said before one is
+// looked up.
+absl::Status CheckRole(const Principal& principal, Verb verb, std::string_view what);
+
 std::string_view RoleName(Role role);  // "none", "viewer", "user", "admin"
 std::optional<Role> RoleFromName(std::string_view name);
 std::string_view VerbName(Verb verb);  // "control"

@@ -1,0 +1,118 @@
+// What every RPC passes: who calls, whether this server takes calls, whether the role allows it,
+// how many streams the caller has, and on the way out the one error codec and the log.
+//
+// Thread-safe. Enter may block (accounts are looked up), so it runs on an executor.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/access/check.h"
+#include "server/access/users.h"
+#include "server/base/clock.h"
+#include "server/service/executor.h"
+#include "server/service/rpc_table.h"
+
+namespace kdbg::service {
+
+class Turns;
+
+// One call in progress. Only the gate makes them.
+class Call {
+ public:
+  const RpcRule& rule() const { return *rule_; }
+  const access::Principal& principal() const { return principal_; }
+  const std::string& user() const { return principal_.user; }
+
+  // May the caller do what this RPC does to `resource`? A call that has not asked cannot succeed.
+  absl::Status Check(const access::Resource& resource);
+  // The same for the collection the RPC is about.
+  absl::Status CheckCollection();
+  // For what the RPC does beside: a build uses a source. Does not count as having asked.
+  absl::Status CheckAlso(access::Verb verb, const access::Resource& resource) const;
+  // Not an error: whether the caller may see it.
+  bool MaySee(const access::Resource& resource) const;
+
+ private:
+  friend class CallGate;
+  Call(const RpcRule& rule, access::Principal principal, absl::Duration begin)
+      : rule_(&rule), principal_(std::move(principal)), begin_(begin) {}
+
+  const RpcRule* rule_;
+  access::Principal principal_;
+  absl::Duration begin_;
+  bool checked_ = false;
+};
+
+// One stream's place among its caller's; gives it back when destroyed.
+class StreamPlace {
+ public:
+  StreamPlace() = default;
+  explicit StreamPlace(std::function<void()> leave) : leave_(std::move(leave)) {}
+  StreamPlace(StreamPlace&& other) noexcept : leave_(std::exchange(other.leave_, nullptr)) {}
+  StreamPlace& operator=(StreamPlace&& other) noexcept {
+    std::swap(leave_, other.leave_);
+    return *this;
+  }
+  ~StreamPlace() {
+    if (leave_) leave_();
+  }
+
+ private:
+  std::function<void()> leave_;
+};
+
+struct GateLimits {
+  int call_threads = 12;
+  int stream_threads = 6;
+  std::size_t max_queued_calls = 512;
+  int max_streams_per_user = 128;
+  int max_streams = 2048;
+};
+
+class CallGate {
+ public:
+  CallGate(access::Users& users, const Clock& clock, const GateLimits& limits);
+
+  // UNAUTHENTICATED without an identity, UNAVAILABLE (kDraining), PERMISSION_DENIED for the role.
+  absl::StatusOr<Call> Enter(const RpcRule& rule, const std::string& peer);
+  // The status to answer with: INTERNAL when a call that succeeds never asked for permission.
+  absl::Status Leave(const Call& call, absl::Status status);
+
+  // RESOURCE_EXHAUSTED (kTooManyCalls) beyond the limits. `turns` is told when the server drains.
+  absl::StatusOr<StreamPlace> EnterStream(const Call& call, std::weak_ptr<Turns> turns);
+
+  // New calls are refused, streams end with UNAVAILABLE (kDraining): clients come back later.
+  void Drain();
+  bool draining() const { return draining_; }
+
+  Executor& calls() { return calls_; }
+  Executor& streams() { return streams_; }
+
+ private:
+  access::Users& users_;
+  const Clock& clock_;
+  const GateLimits limits_;
+  std::atomic<bool> draining_ = false;
+  absl::Mutex mutex_;
+  std::map<std::string, int> streams_by_user_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::uint64_t, std::weak_ptr<Turns>> open_streams_ ABSL_GUARDED_BY(mutex_);
+  std::uint64_t next_stream_ ABSL_GUARDED_BY(mutex_) = 1;
+  Executor calls_;
+  Executor streams_;  // last: its threads use the rest
+};
+
+absl::Status DrainingError();
+// For what the contract promises and this server cannot do yet.
+absl::Status NotImplemented(const Call& call, std::string_view what);
+
+}  // namespace kdbg::service

@@ -1,0 +1,127 @@
+// Client streams: an upload. One message is read at a time and the next only when it has been dealt
+// with, so that a fast sender waits for the disk and costs one message of memory.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/service/write_stream.h"
+
+namespace kdbg::service {
+
+// Where a stream's messages go; used by one thread at a time, may block for the disk. Destroyed
+// without End when the stream breaks.
+template <typename Request, typename Response>
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  virtual absl::Status Take(const Request& message) = 0;
+  // The client sent everything.
+  virtual absl::Status End(Response* response) = 0;
+};
+
+template <typename Request, typename Response>
+class ReadStream final : public grpc::ServerReadReactor<Request> {
+ public:
+  // Makes the sink from the first message, which it is also the first to be given.
+  using Open = std::function<absl::StatusOr<std::unique_ptr<Sink<Request, Response>>>(
+      Call&, const Request& first)>;
+
+  static grpc::ServerReadReactor<Request>* Start(CallGate& gate,
+                                                 grpc::CallbackServerContext* context,
+                                                 const RpcRule& rule, Response* response,
+                                                 Open open) {
+    auto* stream = new ReadStream(gate, context, rule, response, std::move(open));
+    stream->turns_->Wake();
+    return stream;
+  }
+
+  void OnReadDone(bool ok) override {
+    incoming_ = ok ? Incoming::kArrived : Incoming::kHalfClosed;
+    turns_->Wake();
+  }
+  void OnCancel() override { turns_->Stop(Turns::StopCause::kCancelled); }
+  void OnDone() override { delete this; }
+
+ private:
+  enum class Incoming { kAsked, kArrived, kHalfClosed };
+
+  ReadStream(CallGate& gate, grpc::CallbackServerContext* context, const RpcRule& rule,
+             Response* response, Open open)
+      : gate_(gate),
+        context_(context),
+        peer_(context->peer()),
+        rule_(rule),
+        response_(response),
+        open_(std::move(open)),
+        turns_(std::make_shared<Turns>(gate.streams(), [this] { return Turn(); })) {}
+
+  Turns::After Turn() {
+    if (const auto cause = turns_->stop_cause(); cause != Turns::StopCause::kNone) {
+      return End(StatusOf(cause));
+    }
+    if (!call_) {
+      if (absl::Status status = Enter(); !status.ok()) return End(std::move(status));
+      Ask();
+      return Turns::After::kGoOn;
+    }
+    if (incoming_ == Incoming::kAsked) return Turns::After::kGoOn;
+    if (incoming_ == Incoming::kHalfClosed) {
+      // A connection that broke reads like an end; the cancel may not have come through yet.
+      if (context_->IsCancelled()) return End(StatusOf(Turns::StopCause::kCancelled));
+      if (!sink_) return End(InvalidField("request", "", "the stream holds no message"));
+      return End(sink_->End(response_));
+    }
+    if (!sink_) {
+      auto sink = open_(*call_, request_);
+      if (!sink.ok()) return End(sink.status());
+      sink_ = *std::move(sink);
+    }
+    if (absl::Status status = sink_->Take(request_); !status.ok()) return End(std::move(status));
+    Ask();
+    return Turns::After::kGoOn;
+  }
+
+  absl::Status Enter() {
+    KDBG_ASSIGN_OR_RETURN(Call call, gate_.Enter(rule_, peer_));
+    call_ = std::make_unique<Call>(std::move(call));
+    KDBG_ASSIGN_OR_RETURN(place_, gate_.EnterStream(*call_, turns_));
+    return absl::OkStatus();
+  }
+
+  void Ask() {
+    incoming_ = Incoming::kAsked;
+    this->StartRead(&request_);
+  }
+
+  // After Finish this object may be gone.
+  Turns::After End(absl::Status status) {
+    sink_.reset();
+    place_ = StreamPlace();
+    if (call_) status = gate_.Leave(*call_, std::move(status));
+    this->Finish(ToGrpcStatus(status));
+    return Turns::After::kOver;
+  }
+
+  CallGate& gate_;
+  grpc::CallbackServerContext* const context_;
+  const std::string peer_;
+  const RpcRule& rule_;
+  Response* const response_;
+  const Open open_;
+  std::unique_ptr<Call> call_;
+  StreamPlace place_;
+  std::unique_ptr<Sink<Request, Response>> sink_;
+  Request request_;
+  std::atomic<Incoming> incoming_ = Incoming::kAsked;
+  const std::shared_ptr<Turns> turns_;
+};
+
+}  // namespace kdbg::service
