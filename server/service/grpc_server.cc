@@ -1,0 +1,116 @@
+#include "server/service/grpc_server.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/time/clock.h"
+
+#include "proto/support/errno_status.h"
+#include "proto/support/status_macros.h"
+#include "server/observe/log.h"
+
+namespace kdbg::service {
+namespace {
+
+constexpr const char* kServiceNames[] = {"kdbg.v1.SourceService", "kdbg.v1.BuildService",
+                                         "kdbg.v1.ArtifactService", "kdbg.v1.SessionService",
+                                         "kdbg.v1.ServerService"};
+
+// Both are plugins of the process, to be asked for before the first server is built.
+void EnableHealthAndReflection() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+void SetServing(grpc::Server& server, bool serving) {
+  auto* health = server.GetHealthCheckService();
+  health->SetServingStatus("", serving);
+  for (const char* name : kServiceNames) health->SetServingStatus(name, serving);
+}
+
+std::unique_ptr<grpc::Server> Build(const GrpcServerOptions& options,
+                                    const std::vector<grpc::Service*>& services,
+                                    const std::string& address) {
+  EnableHealthAndReflection();
+  grpc::ServerBuilder builder;
+  int selected = 0;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &selected);
+  builder.SetMaxReceiveMessageSize(options.max_request_bytes);
+  // Health and reflection are of the synchronous kind: their threads are few, whoever calls them.
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+  grpc::ResourceQuota quota("kdbgd");
+  quota.Resize(options.memory_bytes);
+  quota.SetMaxThreads(16);
+  builder.SetResourceQuota(quota);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 256);
+  // A caller that vanished behind ssh is noticed; one that pings itself (kdbgctl, every 30 s) is
+  // not cut.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  auto server = builder.BuildAndStart();
+  // The private socket is the one address; 0 says that it could not be had.
+  return selected == 0 ? nullptr : std::move(server);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
+    const GrpcServerOptions& options, const std::vector<grpc::Service*>& services, CallGate& gate) {
+  std::string directory = (options.runtime_directory / "grpc-XXXXXX").native();
+  if (::mkdtemp(directory.data()) == nullptr) {  // 0700
+    return ErrnoError(errno, fmt::format("make {}", directory));
+  }
+  std::unique_ptr<GrpcServer> self(new GrpcServer(gate, directory));
+  // Named through a descriptor: the path may be longer than a socket address holds.
+  self->directory_fd_ = UniqueFd(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!self->directory_fd_) return ErrnoError(errno, fmt::format("open {}", directory));
+  const std::string socket = fmt::format("/proc/self/fd/{}/socket", self->directory_fd_.get());
+  self->server_ = Build(options, services, "unix:" + socket);
+  if (!self->server_) {
+    return absl::InternalError(fmt::format("gRPC cannot listen on {}/socket", directory));
+  }
+  SetServing(*self->server_, true);
+  KDBG_ASSIGN_OR_RETURN(self->listener_,
+                        UnixListener::Start(options.addresses, socket, options.relay));
+  return self;
+}
+
+GrpcServer::GrpcServer(CallGate& gate, std::filesystem::path private_directory)
+    : gate_(gate), private_directory_(std::move(private_directory)) {}
+
+GrpcServer::~GrpcServer() {
+  Shutdown(absl::ZeroDuration());
+  server_.reset();  // removes its socket
+  std::error_code ignored;
+  std::filesystem::remove_all(private_directory_, ignored);
+}
+
+void GrpcServer::Shutdown(absl::Duration grace) {
+  if (down_) return;
+  down_ = true;
+  if (server_) SetServing(*server_, false);
+  if (listener_) listener_->StopAccepting();
+  gate_.Drain();
+  if (server_) server_->Shutdown(absl::ToChronoTime(absl::Now() + grace));
+  listener_.reset();
+}
+
+}  // namespace kdbg::service
