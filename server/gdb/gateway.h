@@ -1,0 +1,105 @@
+// Where gdb meets a guest. A Door is one guest's entrance: a TCP port and in-process streams, one
+// client at a time.
+//
+// Thread-safe. What a client may count on:
+//  - it finds the guest halted; `continue`, Ctrl-C, breakpoints and memory work as with QEMU's own
+//  stub, microseconds
+//    later; `monitor` is answered by the ClientPolicy
+//  - detach, kill, or vanishing in the middle of a packet all end the same way: no breakpoint is
+//  left, the guest runs on
+//  - a second client is told who holds the guest, and turned away
+// Only whole, checksum-valid packets on an allow-list (packet_filter.h) ever reach the stub.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/gdb/client_policy.h"
+#include "server/gdb/reserved_port.h"
+#include "server/gdb/stub_link.h"
+
+namespace kdbg::gdb {
+
+class DoorCore;
+class IoThread;
+class StreamTransport;
+
+struct DoorCounters {
+  std::uint64_t packets = 0;            // whole ones received from clients
+  std::uint64_t malformed_packets = 0;  // bad checksum, truncated, oversized: none went further
+  std::uint64_t refused_packets = 0;    // not on the allow-list
+  std::uint64_t attached_clients = 0;
+  std::uint64_t refused_clients = 0;
+};
+
+// A client that speaks through the daemon instead of TCP. Destroying it is the client's vanishing.
+class ClientStream {
+ public:
+  ~ClientStream();
+  ClientStream(const ClientStream&) = delete;
+  ClientStream& operator=(const ClientStream&) = delete;
+
+  // Bytes from the client; any cut. Returns at once; bytes after the end are dropped.
+  void Send(std::string bytes);
+
+ private:
+  friend class Door;
+  ClientStream(IoThread& io_thread, std::shared_ptr<StreamTransport> transport);
+
+  IoThread& io_thread_;
+  std::shared_ptr<StreamTransport> transport_;
+};
+
+class Door {
+ public:
+  // Ends the client (its breakpoints go, the guest runs on), closes the port and waits for that, at
+  // most a second. Not for the I/O thread.
+  ~Door();
+  Door(const Door&) = delete;
+  Door& operator=(const Door&) = delete;
+
+  int port() const { return port_; }
+  std::optional<Attachment> holder() const;
+  DoorCounters counters() const;
+
+  struct StreamEvents {
+    // Both on the I/O thread, the second once and last: note it and return. Not called after
+    // ~ClientStream.
+    std::function<void(std::string bytes)> to_client;
+    std::function<void()> closed;
+  };
+  //   FAILED_PRECONDITION  kHolderBusy, metadata holder: another client is attached
+  //   or what the policy's Admit says
+  absl::StatusOr<std::unique_ptr<ClientStream>> AttachStream(Attachment attachment,
+                                                             StreamEvents events);
+
+ private:
+  friend class Gateway;
+  Door(IoThread& io_thread, std::shared_ptr<DoorCore> core, int port);
+
+  IoThread& io_thread_;
+  const std::shared_ptr<DoorCore> core_;
+  const int port_;
+};
+
+class Gateway {
+ public:
+  explicit Gateway(IoThread& io_thread) : io_thread_(io_thread) {}
+
+  // From here on clients are served. `policy` outlives the Door.
+  absl::StatusOr<std::unique_ptr<Door>> Open(ReservedPort port, std::shared_ptr<StubLink> link,
+                                             ClientPolicy& policy);
+
+  IoThread& io_thread() { return io_thread_; }
+
+ private:
+  IoThread& io_thread_;
+};
+
+}  // namespace kdbg::gdb
