@@ -4,9 +4,11 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "server/guest/guest.h"
 #include "server/host/identity.h"
 #include "server/session/sessions.h"
 
@@ -16,12 +18,12 @@ struct Sessions::Parts {
   state::Database& database;
   store::ArtifactStore& artifacts;
   store::BlobStore& blobs;
-  vm::Hypervisor& hypervisor;
+  guest::GuestHost guest_host;
   gdb::Gateway& gateway;
   const Clock& clock;
   std::filesystem::path guests_directory;  // one folder per session: console log and sockets
   bool kvm_usable = false;
-  std::string_view kvm_reason;  // why not
+  std::string kvm_reason;  // why not
   // The uid an owner's guests run under; nullopt when everything runs under one.
   std::function<absl::StatusOr<std::optional<host::Identity>>(std::string_view owner)>
       guest_identity;

@@ -183,6 +183,33 @@ absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord&
       .status();
 }
 
+namespace {
+
+template <typename Action>
+absl::Status ForEachArtifact(const SessionRecord& record, Action action) {
+  for (const std::string& artifact :
+       {record.request.kernel_artifact, record.request.initramfs_artifact}) {
+    if (!artifact.empty()) KDBG_RETURN_IF_ERROR(action(artifact, "session " + record.id));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status TakePins(state::Transaction& transaction, store::ArtifactStore& artifacts,
+                      const SessionRecord& record) {
+  return ForEachArtifact(record, [&](const std::string& artifact, const std::string& holder) {
+    return artifacts.Pin(transaction, artifact, holder);
+  });
+}
+
+absl::Status ReleasePins(state::Transaction& transaction, store::ArtifactStore& artifacts,
+                         const SessionRecord& record) {
+  return ForEachArtifact(record, [&](const std::string& artifact, const std::string& holder) {
+    return artifacts.Unpin(transaction, artifact, holder);
+  });
+}
+
 absl::StatusOr<SessionRecord> LoadSession(state::Transaction& transaction, std::string_view id) {
   KDBG_ASSIGN_OR_RETURN(std::vector<SessionRecord> found, Load(transaction, "WHERE id = ?", id));
   if (found.empty()) return ResourceNotFound(ResourceName(kSessions, id));

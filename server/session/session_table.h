@@ -11,6 +11,7 @@
 #include "server/session/session_record.h"
 #include "server/session/sessions.h"
 #include "server/state/database.h"
+#include "server/store/artifact_store.h"
 
 namespace kdbg::session {
 
@@ -20,6 +21,12 @@ std::span<const state::Migration> SessionMigrations();
 absl::Status InsertSession(state::Transaction& transaction, SessionRecord& record);
 // Everything but id, owner, request, port and creation.
 absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord& record);
+
+// A session keeps its artifacts from garbage collection from its first record to its last.
+absl::Status TakePins(state::Transaction& transaction, store::ArtifactStore& artifacts,
+                      const SessionRecord& record);
+absl::Status ReleasePins(state::Transaction& transaction, store::ArtifactStore& artifacts,
+                         const SessionRecord& record);
 
 // NOT_FOUND (kResourceNotFound).
 absl::StatusOr<SessionRecord> LoadSession(state::Transaction& transaction, std::string_view id);

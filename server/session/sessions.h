@@ -38,9 +38,6 @@ namespace kdbg::store {
 class ArtifactStore;
 class BlobStore;
 }  // namespace kdbg::store
-namespace kdbg::vm {
-class Hypervisor;
-}
 
 namespace kdbg::session {
 

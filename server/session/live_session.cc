@@ -1,0 +1,364 @@
+#include "server/session/live_session.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/support/status_macros.h"
+#include "server/base/clock.h"
+#include "server/gdb/stub_link.h"
+#include "server/observe/log.h"
+#include "server/session/session_table.h"
+#include "server/state/database.h"
+#include "server/store/artifact_store.h"
+
+namespace kdbg::session {
+namespace {
+
+constexpr int kExcerptLines = 20;
+
+Fault FaultOf(const absl::Status& status) {
+  if (guest::IsGuestFault(status)) return Fault::kSubject;
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kFailedPrecondition:
+      return Fault::kCaller;
+    default:
+      return Fault::kHost;
+  }
+}
+
+}  // namespace
+
+LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limits,
+                         SessionRecord record, Admitted admitted, gdb::ReservedPort port,
+                         Changed changed)
+    : parts_(parts),
+      limits_(limits),
+      admitted_(std::move(admitted)),
+      changed_(std::move(changed)),
+      record_(std::move(record)),
+      port_(std::move(port)) {}
+
+LiveSession::~LiveSession() {
+  End("DAEMON_STOPPED");
+  if (thread_.joinable()) thread_.join();
+}
+
+void LiveSession::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+SessionRecord LiveSession::Snapshot() const {
+  absl::MutexLock lock(&mutex_);
+  SessionRecord record = record_;
+  if (console_ != nullptr) record.console_size_bytes = console_->size();
+  return record;
+}
+
+// ---- the session's own thread
+
+void LiveSession::Run() {
+  if (const absl::Status booted = Boot(); !booted.ok()) Fail(booted);
+  TearDown(AwaitReason());
+}
+
+absl::Status LiveSession::Boot() {
+  const absl::Duration start = parts_.clock.Monotonic();
+  KDBG_ASSIGN_OR_RETURN(
+      std::shared_ptr<guest::Guest> guest,
+      guest::Guest::Create(admitted_.guest, parts_.guest_host,
+                           [this](const guest::GuestEvent& event) { OnGuestEvent(event); }));
+  {
+    absl::MutexLock lock(&mutex_);
+    guest_ = guest;
+    console_ = guest->console();
+  }
+  const absl::Duration created = parts_.clock.Monotonic();
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    record.state = SessionState::kBooting;
+    record.create_duration = created - start;
+  });
+  KDBG_ASSIGN_OR_RETURN(
+      const guest::StopReport report,
+      guest->RunToStopPoint(admitted_.stop, limits_.boot_timeout, cancel_boot_.get_token()));
+  KDBG_RETURN_IF_ERROR(OpenDoor());
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    record.state = SessionState::kReady;
+    record.ready_time = parts_.clock.Now();
+    record.boot_duration = parts_.clock.Monotonic() - created;
+    record.stopped_at = report.stopped_at;
+    record.run_state = report.cpu_state == guest::StopReport::CpuState::kHalted
+                           ? RunState::kHalted
+                           : RunState::kRunning;
+  });
+  return absl::OkStatus();
+}
+
+absl::Status LiveSession::OpenDoor() {
+  std::optional<gdb::ReservedPort> port;
+  std::shared_ptr<gdb::StubLink> stub_link;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!end_reason_.empty()) return absl::CancelledError("the session is ending");
+    port = std::exchange(port_, std::nullopt);
+    stub_link = guest_->stub_link();
+  }
+  KDBG_ASSIGN_OR_RETURN(std::shared_ptr<gdb::Door> door,
+                        parts_.gateway.Open(*std::move(port), std::move(stub_link), *this));
+  {
+    absl::MutexLock lock(&mutex_);
+    if (end_reason_.empty()) door_.swap(door);
+  }
+  // Else it goes here, under no lock.
+  return door == nullptr ? absl::OkStatus() : absl::CancelledError("the session is ending");
+}
+
+void LiveSession::Fail(const absl::Status& status) {
+  if (absl::IsCancelled(status)) return;  // it ends by a request, which has its own reason
+  SessionFailure failure;
+  failure.fault = FaultOf(status);
+  failure.message = std::string(status.message());
+  const auto detail = GetErrorDetail(status);
+  failure.reason = detail ? detail->reason : std::string(ReasonName(Reason::kVmLost));
+  std::shared_ptr<guest::ConsoleLog> console;
+  {
+    absl::MutexLock lock(&mutex_);
+    console = console_;
+  }
+  if (console != nullptr) failure.excerpt = console->LastLines(kExcerptLines);
+  // A guest that panicked on its way stays, with a door: that is what people want to look at.
+  const bool attachable = HasReason(status, Reason::kGuestPanicked) && OpenDoor().ok();
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    record.state = attachable ? SessionState::kCrashed : SessionState::kFailed;
+    record.run_state = attachable ? RunState::kHalted : RunState::kUnknown;
+    record.failure = std::move(failure);
+    spdlog::warn("session {} of {}: {}", record.id, record.owner, record.failure->message);
+  });
+  if (!attachable) End("FAILED");
+}
+
+std::string LiveSession::AwaitReason() {
+  for (;;) {
+    Notes notes;
+    {
+      absl::MutexLock lock(&mutex_);
+      const auto something = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+        return !end_reason_.empty() || notes_.holder || notes_.run_state || notes_.panicked ||
+               notes_.exited;
+      };
+      mutex_.Await(absl::Condition(&something));
+      if (!end_reason_.empty()) return end_reason_;
+      notes = std::exchange(notes_, Notes{});
+    }
+    Act(notes);
+  }
+}
+
+void LiveSession::Act(const Notes& notes) {
+  if (notes.holder || notes.run_state) {
+    Update(Keep::kInMemory, [&](SessionRecord& record) {
+      if (notes.holder) record.gdb_holder = *notes.holder;
+      if (notes.run_state) record.run_state = *notes.run_state;
+    });
+  }
+  if (notes.panicked) {
+    std::string excerpt = console().ok() ? (*console())->LastLines(kExcerptLines) : std::string();
+    Update(Keep::kStored, [&](SessionRecord& record) {
+      record.state = SessionState::kCrashed;
+      record.run_state = RunState::kHalted;
+      record.failure = SessionFailure{
+          .fault = Fault::kSubject,
+          .reason = std::string(ReasonName(Reason::kGuestPanicked)),
+          .message = "the guest's kernel panicked; attach with gdb to see where",
+          .excerpt = std::move(excerpt),
+      };
+    });
+  }
+  if (notes.exited) End("GUEST_EXITED");
+}
+
+void LiveSession::TearDown(std::string_view reason) {
+  std::shared_ptr<guest::Guest> guest;
+  std::shared_ptr<guest::ConsoleLog> console;
+  {
+    absl::MutexLock lock(&mutex_);
+    port_.reset();
+    guest = std::exchange(guest_, nullptr);
+    console = console_;
+  }
+  bool failed = false;
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    failed = record.state == SessionState::kFailed;
+    if (!failed) record.state = SessionState::kEnding;
+    record.gdb_holder.clear();
+    record.run_state = RunState::kUnknown;
+    record.console_size_bytes = console != nullptr ? console->size() : 0;
+  });
+  if (guest != nullptr) {
+    if (const absl::Status gone = guest->Destroy(); !gone.ok()) {
+      spdlog::error("session {}: its machine could not be removed: {}", admitted_.guest.id,
+                    gone.ToString());
+    }
+  }
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    if (!failed) record.state = SessionState::kEnded;
+    record.end_reason = reason;
+    record.end_time = parts_.clock.Now();
+  });
+}
+
+void LiveSession::Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change) {
+  absl::MutexLock order(&order_mutex_);
+  SessionRecord record;
+  {
+    absl::MutexLock lock(&mutex_);
+    change(record_);
+    record = record_;
+  }
+  if (keep == Keep::kStored) {
+    const absl::Status stored = parts_.database.Write([&](state::Transaction& transaction) {
+      KDBG_RETURN_IF_ERROR(UpdateSession(transaction, record));
+      if (!record.end_time) return absl::OkStatus();
+      return ReleasePins(transaction, parts_.artifacts, record);
+    });
+    // The session goes on in memory: a full disk must not cost anybody a debugging session.
+    if (!stored.ok()) spdlog::error("session {}: {}", record.id, stored.ToString());
+  }
+  changed_(record);
+}
+
+// ---- requests
+
+void LiveSession::End(std::string_view reason) {
+  std::shared_ptr<gdb::Door> door;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (end_reason_.empty()) end_reason_ = std::string(reason);
+    door = std::exchange(door_, nullptr);
+    port_.reset();
+  }
+  cancel_boot_.request_stop();
+  door.reset();  // under no lock: it waits for the gateway's thread, which may be calling us
+}
+
+absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!end_reason_.empty()) return NotNow("be renewed");
+  }
+  Update(Keep::kStored,
+         [&](SessionRecord& record) { record.expire_time = parts_.clock.Now() + ttl; });
+  return Snapshot();
+}
+
+std::shared_ptr<guest::Guest> LiveSession::ReadyGuest() const {
+  absl::MutexLock lock(&mutex_);
+  return record_.state == SessionState::kReady && record_.gdb_holder.empty() ? guest_ : nullptr;
+}
+
+absl::StatusOr<SessionRecord> LiveSession::Pause() {
+  const std::shared_ptr<guest::Guest> guest = ReadyGuest();
+  if (guest == nullptr) {
+    absl::MutexLock lock(&mutex_);
+    return NotNow("be paused");
+  }
+  if (guest->stub_link()->running()) KDBG_RETURN_IF_ERROR(guest->stub_link()->Interrupt().status());
+  Update(Keep::kInMemory, [](SessionRecord& record) { record.run_state = RunState::kHalted; });
+  return Snapshot();
+}
+
+absl::StatusOr<SessionRecord> LiveSession::Resume() {
+  const std::shared_ptr<guest::Guest> guest = ReadyGuest();
+  if (guest == nullptr) {
+    absl::MutexLock lock(&mutex_);
+    return NotNow("be resumed");
+  }
+  if (!guest->stub_link()->running()) KDBG_RETURN_IF_ERROR(guest->stub_link()->Continue());
+  Update(Keep::kInMemory, [](SessionRecord& record) { record.run_state = RunState::kRunning; });
+  return Snapshot();
+}
+
+absl::Status LiveSession::NotNow(std::string_view what) const {
+  const std::string state(ToString(record_.state));
+  if (!record_.gdb_holder.empty()) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
+                     fmt::format("sessions/{} cannot {}: gdb ({}) is attached and decides whether "
+                                 "the guest runs",
+                                 record_.id, what, record_.gdb_holder),
+                     {{"holder", record_.gdb_holder}});
+  }
+  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+                   fmt::format("sessions/{} is {} and cannot {}", record_.id, state, what),
+                   {{"resource", fmt::format("sessions/{}", record_.id)}, {"state", state}});
+}
+
+absl::StatusOr<std::shared_ptr<gdb::Door>> LiveSession::door() const {
+  absl::MutexLock lock(&mutex_);
+  if (door_ == nullptr) return NotNow("be debugged");
+  return door_;
+}
+
+absl::StatusOr<std::shared_ptr<guest::ConsoleLog>> LiveSession::console() const {
+  absl::MutexLock lock(&mutex_);
+  if (console_ == nullptr) return NotNow("show a console yet");
+  return console_;
+}
+
+absl::StatusOr<std::shared_ptr<guest::ConsoleInput>> LiveSession::console_input() const {
+  std::shared_ptr<guest::Guest> guest;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (guest_ == nullptr) return NotNow("take console input");
+    guest = guest_;
+  }
+  return guest->console_input();
+}
+
+// ---- what others notice
+
+void LiveSession::OnGuestEvent(const guest::GuestEvent& event) {
+  absl::MutexLock lock(&mutex_);
+  switch (event.kind) {
+    case guest::GuestEvent::Kind::kPanicked:
+      notes_.panicked = event.detail;
+      break;
+    case guest::GuestEvent::Kind::kExited:
+      notes_.exited = event.detail;
+      break;
+    case guest::GuestEvent::Kind::kPaused:
+      notes_.run_state = RunState::kHalted;
+      break;
+    case guest::GuestEvent::Kind::kResumed:
+      notes_.run_state = RunState::kRunning;
+      break;
+  }
+}
+
+absl::Status LiveSession::Admit(const gdb::Attachment& /*client*/) { return absl::OkStatus(); }
+
+void LiveSession::Attached(const gdb::Attachment& client) {
+  absl::MutexLock lock(&mutex_);
+  notes_.holder = client.client;
+}
+
+void LiveSession::Detached(const gdb::Attachment& /*client*/) {
+  absl::MutexLock lock(&mutex_);
+  notes_.holder = std::string();
+}
+
+std::string LiveSession::Monitor(std::string_view command) {
+  const SessionRecord record = Snapshot();
+  if (command == "info") {
+    return fmt::format("session {} of {}, {}, kernel builds/{}, {} on {} vCPU, {} MiB\n", record.id,
+                       record.owner, ToString(record.state), record.request.kernel_build,
+                       record.accelerator, record.request.vcpu_count, record.request.memory_mib);
+  }
+  return fmt::format(
+      "kdbgd answers `monitor info`. QEMU's own monitor is not reachable from gdb: it would be a "
+      "console on the build host.\n");
+}
+
+}  // namespace kdbg::session

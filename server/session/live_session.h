@@ -1,0 +1,106 @@
+// One session while it lives: its guest, its gdb door, its port, and the thread that takes it from
+// CREATING to its end and then tears it down.
+//
+// Thread-safe. The record is stored in the same step as it changes; who watches hears of it after
+// that.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/gdb/client_policy.h"
+#include "server/gdb/gateway.h"
+#include "server/gdb/reserved_port.h"
+#include "server/guest/guest.h"
+#include "server/session/admission.h"
+#include "server/session/session_parts.h"
+#include "server/session/session_record.h"
+
+namespace kdbg::session {
+
+class LiveSession final : public gdb::ClientPolicy {
+ public:
+  using Changed = std::function<void(const SessionRecord&)>;
+
+  // `changed` is called after each change, one call at a time, in their order; it must not change
+  // the session.
+  LiveSession(const Sessions::Parts& parts, const SessionLimits& limits, SessionRecord record,
+              Admitted admitted, gdb::ReservedPort port, Changed changed);
+  // Ends the session as "DAEMON_STOPPED" unless it has ended.
+  ~LiveSession() override;
+
+  void Start();
+
+  SessionRecord Snapshot() const;
+
+  // Closes door and port now; the machine goes behind it. Idempotent; the first reason stays.
+  void End(std::string_view reason);
+  absl::StatusOr<SessionRecord> Renew(absl::Duration ttl);
+  absl::StatusOr<SessionRecord> Pause();
+  absl::StatusOr<SessionRecord> Resume();
+
+  // FAILED_PRECONDITION (kWrongState) when there is none (any more).
+  absl::StatusOr<std::shared_ptr<gdb::Door>> door() const;
+  absl::StatusOr<std::shared_ptr<guest::ConsoleLog>> console() const;
+  absl::StatusOr<std::shared_ptr<guest::ConsoleInput>> console_input() const;
+
+  // gdb::ClientPolicy, on the gateway's thread.
+  absl::Status Admit(const gdb::Attachment& client) override;
+  void Attached(const gdb::Attachment& client) override;
+  void Detached(const gdb::Attachment& client) override;
+  std::string Monitor(std::string_view command) override;
+
+ private:
+  // What other threads noticed and the session's own thread is to act on. Later news of one kind
+  // replaces earlier.
+  struct Notes {
+    std::optional<std::string> holder;
+    std::optional<RunState> run_state;
+    std::optional<std::string> panicked;
+    std::optional<std::string> exited;
+  };
+  enum class Keep { kInMemory, kStored };
+
+  void Run();
+  absl::Status Boot();
+  absl::Status OpenDoor();
+  void Fail(const absl::Status& status);
+  // Acts on notes until the session must end; the reason.
+  std::string AwaitReason();
+  void Act(const Notes& notes);
+  void TearDown(std::string_view reason);
+  void OnGuestEvent(const guest::GuestEvent& event);
+  // Changes the record, stores it, tells who watches: in one order, whoever changes it.
+  void Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change);
+  absl::Status NotNow(std::string_view what) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  std::shared_ptr<guest::Guest> ReadyGuest() const;
+
+  const Sessions::Parts& parts_;
+  const SessionLimits& limits_;
+  const Admitted admitted_;
+  const Changed changed_;
+  std::stop_source cancel_boot_;
+
+  absl::Mutex order_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  mutable absl::Mutex mutex_;
+  SessionRecord record_ ABSL_GUARDED_BY(mutex_);
+  Notes notes_ ABSL_GUARDED_BY(mutex_);
+  std::string end_reason_ ABSL_GUARDED_BY(mutex_);  // set: it must end
+  std::optional<gdb::ReservedPort> port_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<guest::Guest> guest_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<gdb::Door> door_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<guest::ConsoleLog> console_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+}  // namespace kdbg::session
