@@ -66,6 +66,7 @@ constexpr std::string_view kNames[] = {
     "DISK_FULL",
     "DATA_CORRUPT",
     "HYPERVISOR_UNAVAILABLE",
+    "HYPERVISOR_REFUSED",
     "RUNNER_UNAVAILABLE",
     "DRAINING",
 };

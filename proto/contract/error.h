@@ -68,6 +68,7 @@ enum class Reason {
   kDiskFull,             // metadata: path
   kDataCorrupt,          // metadata: digest
   kHypervisorUnavailable,
+  kHypervisorRefused,    // it would not do it; the text is its own
   kRunnerUnavailable,
   kDraining,
 };

@@ -1,0 +1,20 @@
+// The directory that a "qemu:///embed?root=DIR" hypervisor lives in.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace kdbg::vm {
+
+// DIR of an embed URI; nullopt for any other URI.
+std::optional<std::filesystem::path> EmbeddedRoot(std::string_view uri);
+
+// Makes the directory (0711: QEMU runs under another uid) and writes libvirt's qemu.conf into it.
+//   INVALID_ARGUMENT  kFieldInvalid: not absolute, or so long that libvirt's sockets in it would
+//   not fit
+absl::Status PrepareEmbeddedRoot(const std::filesystem::path& root);
+
+}  // namespace kdbg::vm

@@ -1,0 +1,114 @@
+#include "server/vm/libvirt/domain_xml.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <pugixml.hpp>
+
+namespace kdbg::vm {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+DomainSpec Sample() {
+  return {.name = "kdbg-vm-k3v9x2",
+          .uuid = "",
+          .owner = "alice & <bob>",
+          .vcpu_count = 2,
+          .memory_mib = 192,
+          .kernel = "/s/blobs/aa/bzImage",
+          .initramfs = "/s/blobs/bb/initramfs.cpio",
+          .command_line = "console=ttyS0 nokaslr x=\"a<b\"",
+          .console_log = "/s/g/console.log",
+          .console_socket = "/s/g/console.sock",
+          .gdb_socket = "/s/g,1/gdb.sock",
+          .run_as = host::Identity{.uid = 61001, .gid = 61001}};
+}
+
+pugi::xml_document Parsed(const DomainSpec& spec) {
+  pugi::xml_document document;
+  EXPECT_TRUE(document.load_string(DomainXml(spec, "/s").c_str()));
+  return document;
+}
+
+TEST(DomainXmlTest, SaysWhatTheSpecSays) {
+  const pugi::xml_document document = Parsed(Sample());
+  const pugi::xml_node domain = document.child("domain");
+  EXPECT_STREQ(domain.attribute("type").value(), "qemu");
+  EXPECT_STREQ(domain.child_value("name"), "kdbg-vm-k3v9x2");
+  EXPECT_STREQ(domain.child_value("memory"), "192");
+  EXPECT_STREQ(domain.child("memory").attribute("unit").value(), "MiB");
+  EXPECT_STREQ(domain.child_value("vcpu"), "2");
+  EXPECT_STREQ(domain.child("os").child_value("kernel"), "/s/blobs/aa/bzImage");
+  EXPECT_STREQ(domain.child("os").child_value("initrd"), "/s/blobs/bb/initramfs.cpio");
+  EXPECT_STREQ(domain.child("os").child_value("cmdline"), "console=ttyS0 nokaslr x=\"a<b\"");
+  EXPECT_STREQ(domain.child_value("on_crash"), "preserve");
+}
+
+TEST(DomainXmlTest, LogsTheConsoleFromTheFirstByteWhetherReadOrNot) {
+  const pugi::xml_document document = Parsed(Sample());
+  const pugi::xml_node serial = document.child("domain").child("devices").child("serial");
+  EXPECT_STREQ(serial.child("log").attribute("file").value(), "/s/g/console.log");
+  EXPECT_STREQ(serial.child("log").attribute("append").value(), "on");
+  EXPECT_STREQ(serial.child("source").attribute("path").value(), "/s/g/console.sock");
+}
+
+TEST(DomainXmlTest, PutsTheStubOnAPrivateSocketAndEscapesItsComma) {
+  EXPECT_THAT(DomainXml(Sample(), "/s"),
+              HasSubstr("socket,id=kdbg-gdb,path=/s/g,,1/gdb.sock,server=on,wait=off"));
+}
+
+TEST(DomainXmlTest, KeepsFilesFromBeingGivenToTheGuestsUid) {
+  const pugi::xml_document document = Parsed(Sample());
+  const pugi::xml_node label = document.child("domain").child("seclabel");
+  EXPECT_STREQ(label.attribute("type").value(), "static");
+  EXPECT_STREQ(label.attribute("relabel").value(), "no");
+  EXPECT_STREQ(label.child_value("label"), "+61001:+61001");
+}
+
+TEST(DomainXmlTest, LeavesTheLabelToLibvirtWithoutAnIdentity) {
+  DomainSpec spec = Sample();
+  spec.run_as.reset();
+  EXPECT_THAT(DomainXml(spec, "/s"), Not(HasSubstr("seclabel")));
+}
+
+TEST(DomainXmlTest, LeavesOutAnInitramfsThatIsNotThere) {
+  DomainSpec spec = Sample();
+  spec.initramfs.clear();
+  EXPECT_THAT(DomainXml(spec, "/s"), Not(HasSubstr("initrd")));
+}
+
+TEST(DomainXmlTest, AsksForKvmOnlyWhenToldTo) {
+  DomainSpec spec = Sample();
+  spec.accelerator = Accelerator::kKvm;
+  const pugi::xml_document document = Parsed(spec);
+  EXPECT_STREQ(document.child("domain").attribute("type").value(), "kvm");
+  EXPECT_STREQ(document.child("domain").child("cpu").attribute("mode").value(), "host-passthrough");
+}
+
+TEST(DomainXmlTest, HasAPanicDeviceOnEveryArchitectureThatCan) {
+  EXPECT_THAT(DomainXml(Sample(), "/s"), HasSubstr("<panic model=\"isa\""));
+  DomainSpec spec = Sample();
+  spec.architecture = Architecture::kArm64;
+  EXPECT_THAT(DomainXml(spec, "/s"), HasSubstr("pvpanic-pci"));
+}
+
+TEST(DomainMetadataTest, ComesBackAsItWasWritten) {
+  const pugi::xml_document document = Parsed(Sample());
+  std::ostringstream element;
+  document.child("domain").child("metadata").first_child().print(element);
+  const auto metadata = ParseDomainMetadata(element.str());
+  ASSERT_TRUE(metadata.has_value());
+  EXPECT_EQ(metadata->owner, "alice & <bob>");
+  EXPECT_EQ(metadata->instance, "/s");
+}
+
+TEST(DomainMetadataTest, OfSomebodyElseIsNotOurs) {
+  EXPECT_FALSE(ParseDomainMetadata("<guest xmlns='http://example.org/1' owner='x'/>").has_value());
+  EXPECT_FALSE(ParseDomainMetadata("<guest").has_value());
+  EXPECT_FALSE(ParseDomainMetadata("").has_value());
+}
+
+}  // namespace
+}  // namespace kdbg::vm

@@ -1,0 +1,41 @@
+#include "server/vm/libvirt/embedded_root.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "proto/contract/error.h"
+#include "proto/support/file.h"
+
+namespace kdbg::vm {
+namespace {
+
+TEST(EmbeddedRootTest, IsTheRootParameterOfAnEmbedUri) {
+  EXPECT_EQ(EmbeddedRoot("qemu:///embed?root=/a/b"), "/a/b");
+  EXPECT_EQ(EmbeddedRoot("qemu:///embed?x=1&root=/a/b&y=2"), "/a/b");
+  EXPECT_EQ(EmbeddedRoot("qemu:///embed"), std::nullopt);
+  EXPECT_EQ(EmbeddedRoot("qemu:///system"), std::nullopt);
+  EXPECT_EQ(EmbeddedRoot("qemu:///system?root=/a"), std::nullopt);
+}
+
+TEST(EmbeddedRootTest, IsMadePassableForTheUidsOfGuests) {
+  const std::filesystem::path root =
+      std::filesystem::path(::testing::TempDir()) / "embedded-root-test";
+  std::filesystem::remove_all(root);
+  ASSERT_TRUE(PrepareEmbeddedRoot(root).ok());
+  struct stat made {};
+  ASSERT_EQ(::stat(root.c_str(), &made), 0);
+  EXPECT_EQ(made.st_mode & 0777, 0711u);
+  EXPECT_THAT(ReadFile(root / "etc/qemu.conf").value(),
+              ::testing::HasSubstr("stdio_handler = \"file\""));
+  EXPECT_TRUE(PrepareEmbeddedRoot(root).ok());
+  std::filesystem::remove_all(root);
+}
+
+TEST(EmbeddedRootTest, IsRefusedWhenSocketsWouldNotFit) {
+  EXPECT_TRUE(HasReason(PrepareEmbeddedRoot("/" + std::string(60, 'x')), Reason::kFieldInvalid));
+  EXPECT_TRUE(HasReason(PrepareEmbeddedRoot("relative"), Reason::kFieldInvalid));
+}
+
+}  // namespace
+}  // namespace kdbg::vm
