@@ -52,6 +52,8 @@ struct SessionRequest {
   StopChoice stop;
   std::string kernel_arguments;
   std::optional<absl::Duration> ttl;
+  std::string
+      request_id;  // of the owner's choosing; a repeat is answered with the first one's session
 };
 
 struct SessionRecord {

@@ -45,8 +45,10 @@ CREATE TABLE sessions (
   expire_time INTEGER NOT NULL,
   end_time INTEGER,
   create_us INTEGER NOT NULL,
-  boot_us INTEGER NOT NULL
+  boot_us INTEGER NOT NULL,
+  request_id TEXT
 );
+CREATE UNIQUE INDEX sessions_by_request ON sessions (owner, request_id);
 CREATE INDEX sessions_by_owner ON sessions (owner, sequence);
 CREATE INDEX sessions_by_state ON sessions (state);
 )";
@@ -146,14 +148,14 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
                    "kernel_build, initramfs_build, vcpu_count, memory_mib, accelerator_choice, "
                    "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
                    "command_line, accelerator, create_time, state, stopped_at, end_reason, "
-                   "console_size, expire_time, create_us, boot_us) VALUES "
-                   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,0,0)",
+                   "console_size, expire_time, create_us, boot_us, request_id) VALUES "
+                   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,0,0,NULLIF(?, ''))",
                    record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
                    request.kernel_build, request.initramfs_build, request.vcpu_count,
                    request.memory_mib, request.accelerator, request.randomize_base,
                    request.stop.index(), SymbolOf(request.stop), request.kernel_arguments,
                    record.gdb_host, record.gdb_port, record.command_line, record.accelerator,
-                   record.create_time, record.state, record.expire_time)
+                   record.create_time, record.state, record.expire_time, request.request_id)
           .status());
   return transaction.Query("SELECT sequence FROM sessions WHERE id = ?", record.id,
                            [&](const state::Row& row) {
@@ -213,6 +215,16 @@ absl::Status ReleasePins(state::Transaction& transaction, store::ArtifactStore& 
 absl::StatusOr<SessionRecord> LoadSession(state::Transaction& transaction, std::string_view id) {
   KDBG_ASSIGN_OR_RETURN(std::vector<SessionRecord> found, Load(transaction, "WHERE id = ?", id));
   if (found.empty()) return ResourceNotFound(ResourceName(kSessions, id));
+  return std::move(found.front());
+}
+
+absl::StatusOr<std::optional<SessionRecord>> FindRequest(state::Transaction& transaction,
+                                                         std::string_view owner,
+                                                         std::string_view request_id) {
+  if (request_id.empty()) return std::nullopt;
+  KDBG_ASSIGN_OR_RETURN(std::vector<SessionRecord> found,
+                        Load(transaction, "WHERE owner = ? AND request_id = ?", owner, request_id));
+  if (found.empty()) return std::nullopt;
   return std::move(found.front());
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -30,6 +31,10 @@ absl::Status ReleasePins(state::Transaction& transaction, store::ArtifactStore& 
 
 // NOT_FOUND (kResourceNotFound).
 absl::StatusOr<SessionRecord> LoadSession(state::Transaction& transaction, std::string_view id);
+// What this owner's earlier request of that id made; nullopt when there was none, or no id.
+absl::StatusOr<std::optional<SessionRecord>> FindRequest(state::Transaction& transaction,
+                                                         std::string_view owner,
+                                                         std::string_view request_id);
 // Newest first.
 absl::StatusOr<std::vector<SessionRecord>> LoadSessions(state::Transaction& transaction,
                                                         const Sessions::ListQuery& query);

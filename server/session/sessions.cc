@@ -125,6 +125,12 @@ absl::StatusOr<Admitted> Sessions::Impl::AdmitRequest(const SessionRequest& requ
 
 absl::StatusOr<SessionRecord> Sessions::Impl::Create(std::string_view owner,
                                                      const SessionRequest& request) {
+  std::optional<SessionRecord> earlier;
+  KDBG_RETURN_IF_ERROR(parts_.database.Read([&](state::Transaction& transaction) -> absl::Status {
+    KDBG_ASSIGN_OR_RETURN(earlier, FindRequest(transaction, owner, request.request_id));
+    return absl::OkStatus();
+  }));
+  if (earlier) return Get(earlier->id);
   KDBG_ASSIGN_OR_RETURN(Admitted admitted, AdmitRequest(request));
   if (active() >= limits_.maximum_sessions) {
     return MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaExceeded,
