@@ -144,15 +144,13 @@ std::string DomainXml(const DomainSpec& spec, std::string_view instance) {
 std::optional<DomainMetadata> ParseDomainMetadata(std::string_view element) {
   pugi::xml_document document;
   if (!document.load_buffer(element.data(), element.size())) return std::nullopt;
+  // libvirt has looked it up by namespace and gives it back without.
   const pugi::xml_node guest = document.document_element();
-  for (const pugi::xml_attribute& attribute : guest.attributes()) {
-    const std::string_view name = attribute.name();
-    if (name.starts_with("xmlns") && std::string_view(attribute.value()) == kMetadataNamespace) {
-      return DomainMetadata{.instance = guest.attribute("instance").value(),
-                            .owner = guest.attribute("owner").value()};
-    }
-  }
-  return std::nullopt;
+  std::string_view name = guest.name();
+  if (name.starts_with("kdbg:")) name.remove_prefix(5);
+  if (name != "guest" || !guest.attribute("instance")) return std::nullopt;
+  return DomainMetadata{.instance = guest.attribute("instance").value(),
+                        .owner = guest.attribute("owner").value()};
 }
 
 }  // namespace kdbg::vm

@@ -79,17 +79,21 @@ host::Identity WithKvmGroup(host::Identity identity) {
   return identity;
 }
 
-// libvirt would print to stderr on its own what it returns to us anyway.
-void QuietLibvirt() {
-  ::setenv("LIBVIRT_LOG_OUTPUTS", "4:stderr", /*overwrite=*/0);
+// libvirt would print to stderr on its own what it returns to us anyway, and much that is no error
+// of ours.
+void QuietLibvirt(const std::optional<std::filesystem::path>& root) {
+  const std::string output =
+      root ? fmt::format("4:file:{}", (*root / "libvirt.log").string()) : "4:stderr";
+  ::setenv("LIBVIRT_LOG_OUTPUTS", output.c_str(), /*overwrite=*/0);
   virSetErrorFunc(nullptr, [](void*, virErrorPtr) {});
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LibvirtHypervisor>> LibvirtHypervisor::Open(Options options) {
-  if (auto root = EmbeddedRoot(options.uri)) KDBG_RETURN_IF_ERROR(PrepareEmbeddedRoot(*root));
-  QuietLibvirt();
+  const std::optional<std::filesystem::path> root = EmbeddedRoot(options.uri);
+  if (root) KDBG_RETURN_IF_ERROR(PrepareEmbeddedRoot(*root));
+  QuietLibvirt(root);
   if (virInitialize() != 0) return LastLibvirtError("starting libvirt");
   KDBG_ASSIGN_OR_RETURN(auto loop, EventLoop::Start());
   std::unique_ptr<LibvirtHypervisor> self(
@@ -133,9 +137,10 @@ absl::StatusOr<LibvirtHypervisor::Connection> LibvirtHypervisor::Connect() {
     return MakeError(absl::StatusCode::kUnavailable, Reason::kHypervisorUnavailable,
                      std::string(why.message()));
   }
-  // Both fail where the driver lives in this process, and there neither is needed.
-  const bool watched = virConnectRegisterCloseCallback(opened, OnClose, this, nullptr) == 0;
-  virConnectSetKeepAlive(opened, 5, 3);
+  // A driver inside this process cannot be lost and knows neither.
+  const bool watched =
+      !embedded_ && virConnectRegisterCloseCallback(opened, OnClose, this, nullptr) == 0;
+  if (!embedded_) virConnectSetKeepAlive(opened, 5, 3);
   const int events =
       virConnectDomainEventRegisterAny(opened, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                                        VIR_DOMAIN_EVENT_CALLBACK(OnLifecycle), this, nullptr);

@@ -104,8 +104,15 @@ TEST(DomainMetadataTest, ComesBackAsItWasWritten) {
   EXPECT_EQ(metadata->instance, "/s");
 }
 
+TEST(DomainMetadataTest, IsReadAsLibvirtGivesItBack) {
+  const auto metadata = ParseDomainMetadata("<guest instance=\"/s\" owner=\"alice\"/>\n");
+  ASSERT_TRUE(metadata.has_value());
+  EXPECT_EQ(metadata->owner, "alice");
+}
+
 TEST(DomainMetadataTest, OfSomebodyElseIsNotOurs) {
-  EXPECT_FALSE(ParseDomainMetadata("<guest xmlns='http://example.org/1' owner='x'/>").has_value());
+  EXPECT_FALSE(ParseDomainMetadata("<other instance='/s' owner='x'/>").has_value());
+  EXPECT_FALSE(ParseDomainMetadata("<guest owner='x'/>").has_value());
   EXPECT_FALSE(ParseDomainMetadata("<guest").has_value());
   EXPECT_FALSE(ParseDomainMetadata("").has_value());
 }
