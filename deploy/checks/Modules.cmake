@@ -65,18 +65,23 @@ function(kdbg_module name)
   endif()
 endfunction()
 
-# kdbg_proto(NAME ROOT dir PROTOS ... [GRPC]): the library kdbg_NAME from .proto files; headers under build/gen.
+# kdbg_proto(NAME ROOT dir [OUT dir] PROTOS ... [GRPC]): the library kdbg_NAME from .proto files; headers under
+# build/gen, or the directory OUT of that.
 function(kdbg_proto name)
-  cmake_parse_arguments(ARG "GRPC" "ROOT" "PROTOS" ${ARGN})
+  cmake_parse_arguments(ARG "GRPC" "ROOT;OUT" "PROTOS" ${ARGN})
+  set(_out ${CMAKE_BINARY_DIR}/gen)
+  if(ARG_OUT)
+    string(APPEND _out /${ARG_OUT})
+  endif()
   add_library(kdbg_${name} STATIC ${ARG_PROTOS})
   target_link_libraries(kdbg_${name} PUBLIC kdbg_common protobuf::libprotobuf)
-  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/gen)
+  file(MAKE_DIRECTORY ${_out})
   protobuf_generate(TARGET kdbg_${name} LANGUAGE cpp IMPORT_DIRS ${ARG_ROOT}
-                    PROTOC_OUT_DIR ${CMAKE_BINARY_DIR}/gen)
+                    PROTOC_OUT_DIR ${_out})
   if(ARG_GRPC)
     target_link_libraries(kdbg_${name} PUBLIC gRPC::grpc++)
     protobuf_generate(TARGET kdbg_${name} LANGUAGE grpc IMPORT_DIRS ${ARG_ROOT}
-                      PROTOC_OUT_DIR ${CMAKE_BINARY_DIR}/gen
+                      PROTOC_OUT_DIR ${_out}
                       GENERATE_EXTENSIONS .grpc.pb.h .grpc.pb.cc
                       PLUGIN "protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>")
   endif()
