@@ -10,19 +10,19 @@ enum class Architecture { kX86_64, kArm64, kRiscv64 };
 
 struct ArchitectureTraits {
   Architecture architecture;
-  std::string_view name;             // as in --arch and in artifacts
-  std::string_view make_arch;        // ARCH= of the kernel's make
-  std::string_view source_directory; // below arch/ in the kernel tree
-  std::string_view cross_prefix;     // CROSS_COMPILE= when it is not the host's own
-  std::string_view image_target;     // make target and base name of the boot image
-  std::string_view image_path;       // in the build directory
+  std::string_view name;              // as in --arch and in artifacts
+  std::string_view make_arch;         // ARCH= of the kernel's make
+  std::string_view source_directory;  // below arch/ in the kernel tree
+  std::string_view cross_prefix;      // CROSS_COMPILE= when it is not the host's own
+  std::string_view image_target;      // make target and base name of the boot image
+  std::string_view image_path;        // in the build directory
   std::string_view qemu_binary;
   std::string_view machine;
   std::string_view libvirt_arch;
-  std::string_view tcg_cpu;          // libvirt CPU model under TCG; empty: libvirt's default
-  std::string_view console;          // console= device of the kernel command line
-  std::string_view gdb_architecture; // gdb's `set architecture`
-  std::string_view pc_register;      // name in gdb
+  std::string_view tcg_cpu;           // libvirt CPU model under TCG; empty: libvirt's default
+  std::string_view console;           // console= device of the kernel command line
+  std::string_view gdb_architecture;  // gdb's `set architecture`
+  std::string_view pc_register;       // name in gdb
 };
 
 std::span<const ArchitectureTraits> Architectures();

@@ -1,7 +1,8 @@
-// Errors as both ends know them: a canonical code, one reason that programs branch on, a sentence for people.
+// Errors as both ends know them: a canonical code, one reason that programs branch on, a sentence
+// for people.
 //
-// The layer that knows what is wrong makes the error; upper layers pass it on. The reason travels as a payload of
-// absl::Status, so nothing below the service layer sees gRPC.
+// The layer that knows what is wrong makes the error; upper layers pass it on. The reason travels
+// as a payload of absl::Status, so nothing below the service layer sees gRPC.
 #pragma once
 
 #include <map>
@@ -14,26 +15,27 @@
 
 namespace kdbg {
 
-// Wire names are the enumerators in UPPER_SNAKE; see ReasonName. Numbers are not part of the contract.
+// Wire names are the enumerators in UPPER_SNAKE; see ReasonName. Numbers are not part of the
+// contract.
 enum class Reason {
   kUnspecified,
   // The request.
-  kFieldInvalid,         // metadata: field, value
-  kResourceNotFound,     // metadata: resource
-  kWrongState,           // metadata: resource, state
-  kPermissionDenied,     // metadata: user, verb, resource
+  kFieldInvalid,      // metadata: field, value
+  kResourceNotFound,  // metadata: resource
+  kWrongState,        // metadata: resource, state
+  kPermissionDenied,  // metadata: user, verb, resource
   kUnauthenticated,
-  kNotImplemented,       // metadata: method
-  kTooManyCalls,         // metadata: limit; too many at once, of this caller or of all
-  kOffsetOutOfRange,     // metadata: offset, size
-  kPathNotAllowed,       // metadata: path
+  kNotImplemented,    // metadata: method
+  kTooManyCalls,      // metadata: limit; too many at once, of this caller or of all
+  kOffsetOutOfRange,  // metadata: offset, size
+  kPathNotAllowed,    // metadata: path
   // Sources.
   kNotAnArchive,
   kArchiveTruncated,
   kArchiveUnsafeMember,  // metadata: member
   kArchiveTooLarge,
-  kDigestMismatch,       // metadata: expected, actual
-  kUploadIncomplete,     // metadata: upload, received_bytes, size_bytes
+  kDigestMismatch,    // metadata: expected, actual
+  kUploadIncomplete,  // metadata: upload, received_bytes, size_bytes
   kNotAKernelTree,
   kNotABusyboxTree,
   // Builds.
@@ -42,33 +44,33 @@ enum class Reason {
   kConfigSymbolLost,     // metadata: symbol, dependency
   kCompileError,
   kLinkError,
-  kMissingTool,          // metadata: tool, package
-  kBuildFailed,          // a failure of no better known kind
+  kMissingTool,  // metadata: tool, package
+  kBuildFailed,  // a failure of no better known kind
   kBuildTimedOut,
   kOutOfMemory,
   kTooManyProcesses,
   kNoDebugInformation,
-  kOutputUnsafe,         // metadata: path; a build left something other than a regular file
-  kInterrupted,          // the daemon ended in the middle
+  kOutputUnsafe,  // metadata: path; a build left something other than a regular file
+  kInterrupted,   // the daemon ended in the middle
   kSandboxUnavailable,
   kQueueFull,
   // Sessions.
   kAcceleratorUnavailable,
-  kMemoryOutOfBounds,    // metadata: memory_mib, maximum_memory_mib
-  kNoFreePort,           // metadata: first_port, last_port
-  kQuotaExceeded,        // metadata: holders
-  kSymbolNotFound,       // metadata: symbol
+  kMemoryOutOfBounds,  // metadata: memory_mib, maximum_memory_mib
+  kNoFreePort,         // metadata: first_port, last_port
+  kQuotaExceeded,      // metadata: holders
+  kSymbolNotFound,     // metadata: symbol
   kBootTimedOut,
   kGuestExited,
   kGuestPanicked,
   kVmLost,
-  kHolderBusy,           // metadata: holder
-  kNoDefaultBuild,       // metadata: kind
+  kHolderBusy,      // metadata: holder
+  kNoDefaultBuild,  // metadata: kind
   // The host.
-  kDiskFull,             // metadata: path
-  kDataCorrupt,          // metadata: digest
+  kDiskFull,     // metadata: path
+  kDataCorrupt,  // metadata: digest
   kHypervisorUnavailable,
-  kHypervisorRefused,    // it would not do it; the text is its own
+  kHypervisorRefused,  // it would not do it; the text is its own
   kRunnerUnavailable,
   kDraining,
 };
@@ -98,6 +100,7 @@ bool HasReason(const absl::Status& status, Reason reason);
 
 // Short forms of the commonest.
 absl::Status InvalidField(std::string_view field, std::string_view value, std::string_view message);
-absl::Status ResourceNotFound(std::string_view resource);  // "builds/7": no such ..., or not yours to see
+absl::Status ResourceNotFound(
+    std::string_view resource);  // "builds/7": no such ..., or not yours to see
 
 }  // namespace kdbg

@@ -14,8 +14,8 @@ std::string ResourceName(std::string_view collection, std::string_view id) {
 
 bool IsResourceId(std::string_view id) {
   const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
   };
   return !id.empty() && id.size() <= 128 && id.front() != '.' && id.front() != '-' &&
          std::all_of(id.begin(), id.end(), allowed);
@@ -29,8 +29,8 @@ absl::StatusOr<std::string> ParseResourceName(std::string_view collection, std::
   }
   if (!IsResourceId(id)) {
     return InvalidField(field, name,
-                        fmt::format("{}: '{}' is no name of the form {}/ID", field, name.substr(0, 128),
-                                    collection));
+                        fmt::format("{}: '{}' is no name of the form {}/ID", field,
+                                    name.substr(0, 128), collection));
   }
   return std::string(id);
 }

@@ -1,4 +1,5 @@
-// Resource names: "builds/b-7". A collection and an id of 1 to 128 of [A-Za-z0-9._-], not starting with '.' or '-'.
+// Resource names: "builds/b-7". A collection and an id of 1 to 128 of [A-Za-z0-9._-], not starting
+// with '.' or '-'.
 #pragma once
 
 #include <string>

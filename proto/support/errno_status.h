@@ -1,4 +1,5 @@
-// errno as an absl::Status, so that a full disk and a missing file keep their meaning on the way up.
+// errno as an absl::Status, so that a full disk and a missing file keep their meaning on the way
+// up.
 #pragma once
 
 #include <string_view>

@@ -54,8 +54,8 @@ void ResetSignals(posix_spawnattr_t* attributes) {
   posix_spawnattr_setsigmask(attributes, &none);
   posix_spawnattr_setsigdefault(attributes, &defaults);
   posix_spawnattr_setpgroup(attributes, 0);
-  posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                           POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setflags(attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
 }
 
 }  // namespace
@@ -93,9 +93,8 @@ absl::StatusOr<Subprocess> Subprocess::Start(const Options& options) {
   std::vector<char*> environment =
       options.environment ? Pointers(*options.environment) : std::vector<char*>{};
   pid_t pid = -1;
-  const int error =
-      ::posix_spawnp(&pid, argv[0], &orders.actions, &orders.attributes, argv.data(),
-                     options.environment ? environment.data() : environ);
+  const int error = ::posix_spawnp(&pid, argv[0], &orders.actions, &orders.attributes, argv.data(),
+                                   options.environment ? environment.data() : environ);
   if (error != 0) return ErrnoError(error, "start " + options.argv.front());
   Subprocess child;
   child.pid_ = pid;
@@ -192,9 +191,9 @@ absl::StatusOr<CommandResult> RunCommand(Subprocess::Options options, std::strin
   KDBG_ASSIGN_OR_RETURN(Pipe in, MakePipe());
   KDBG_ASSIGN_OR_RETURN(Pipe out, MakePipe());
   KDBG_ASSIGN_OR_RETURN(Pipe err, MakePipe());
-  options.descriptors.insert(options.descriptors.end(), {{0, in.read_end.get()},
-                                                         {1, out.write_end.get()},
-                                                         {2, err.write_end.get()}});
+  options.descriptors.insert(
+      options.descriptors.end(),
+      {{0, in.read_end.get()}, {1, out.write_end.get()}, {2, err.write_end.get()}});
   KDBG_ASSIGN_OR_RETURN(Subprocess child, Subprocess::Start(options));
   in.read_end.Reset();
   out.write_end.Reset();

@@ -1,5 +1,5 @@
-// A child process: posix_spawn (no fork of a threaded gRPC process), a pidfd to wait on, its own process
-// group so that the whole of it can be ended.
+// A child process: posix_spawn (no fork of a threaded gRPC process), a pidfd to wait on, its own
+// process group so that the whole of it can be ended.
 #pragma once
 
 #include <chrono>
@@ -24,9 +24,9 @@ struct ExitStatus {
 class Subprocess {
  public:
   struct Options {
-    std::vector<std::string> argv;                          // argv[0] is looked up in PATH
-    std::optional<std::vector<std::string>> environment;    // "K=V"; absent: ours
-    std::string working_directory;                          // empty: ours
+    std::vector<std::string> argv;                        // argv[0] is looked up in PATH
+    std::optional<std::vector<std::string>> environment;  // "K=V"; absent: ours
+    std::string working_directory;                        // empty: ours
     // Child descriptors and ours to put there; every other descriptor of ours is close-on-exec.
     // 0, 1 and 2 not named here become /dev/null.
     std::vector<std::pair<int, int>> descriptors;
@@ -62,10 +62,11 @@ struct CommandResult {
   std::string error;   // stderr
 };
 
-// Runs to the end with `input` on stdin. stdout and stderr are each kept up to `max_output` bytes; what
-// follows is read and dropped. DEADLINE_EXCEEDED after `timeout`, the group killed.
-absl::StatusOr<CommandResult> RunCommand(Subprocess::Options options, std::string input = {},
-                                         std::chrono::milliseconds timeout = std::chrono::minutes(10),
-                                         std::size_t max_output = std::size_t{16} << 20);
+// Runs to the end with `input` on stdin. stdout and stderr are each kept up to `max_output` bytes;
+// what follows is read and dropped. DEADLINE_EXCEEDED after `timeout`, the group killed.
+absl::StatusOr<CommandResult> RunCommand(
+    Subprocess::Options options, std::string input = {},
+    std::chrono::milliseconds timeout = std::chrono::minutes(10),
+    std::size_t max_output = std::size_t{16} << 20);
 
 }  // namespace kdbg

@@ -11,7 +11,8 @@ class Clock {
   virtual ~Clock() = default;
   // Wall time: for display and records only.
   virtual absl::Time Now() const = 0;
-  // Since an arbitrary start, never set back, counts suspend (CLOCK_BOOTTIME): for leases and time limits.
+  // Since an arbitrary start, never set back, counts suspend (CLOCK_BOOTTIME): for leases and time
+  // limits.
   virtual absl::Duration Monotonic() const = 0;
 };
 

@@ -21,8 +21,7 @@ absl::Status DiskFull(std::string_view what, const std::filesystem::path& path) 
 
 absl::Status DiskError(int error_number, std::string_view action,
                        const std::filesystem::path& path) {
-  const absl::Status status =
-      ErrnoError(error_number, fmt::format("{} {}", action, path.string()));
+  const absl::Status status = ErrnoError(error_number, fmt::format("{} {}", action, path.string()));
   if (error_number != ENOSPC && error_number != EDQUOT) return status;
   return DiskFull(std::string(status.message()), path);
 }

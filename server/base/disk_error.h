@@ -8,11 +8,13 @@
 
 namespace kdbg {
 
-// Like ErrnoError("<action> <path>"), but ENOSPC and EDQUOT carry kDiskFull and what to do about it.
+// Like ErrnoError("<action> <path>"), but ENOSPC and EDQUOT carry kDiskFull and what to do about
+// it.
 absl::Status DiskError(int error_number, std::string_view action,
                        const std::filesystem::path& path);
 
-// The same for a status that came out of proto/support: a bare RESOURCE_EXHAUSTED becomes kDiskFull.
+// The same for a status that came out of proto/support: a bare RESOURCE_EXHAUSTED becomes
+// kDiskFull.
 absl::Status WithDiskReason(absl::Status status, const std::filesystem::path& path);
 
 }  // namespace kdbg
