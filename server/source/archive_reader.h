@@ -23,7 +23,7 @@ namespace kdbg::source {
 
 struct ArchiveLimits {
   std::int64_t maximum_bytes = std::int64_t{16} << 30;  // of all members, uncompressed
-  std::int64_t maximum_members = 2'000'000;
+  std::int64_t maximum_members = 1'000'000;
   std::int64_t maximum_member_bytes = std::int64_t{2} << 30;
   int maximum_depth = 128;  // folders in one name
 };
@@ -32,7 +32,7 @@ enum class MemberKind { kFile, kExecutable, kSymlink, kHardlink };
 
 struct ArchiveMember {
   MemberKind kind = MemberKind::kFile;
-  std::string path;    // relative, clean, as in the archive (its top folder included)
+  std::string path;    // relative and clean; the archive's top folder is still in it
   std::string target;  // of a symlink: as stored; of a hardlink: the path of an earlier member
   std::int64_t size_bytes = 0;
 };
@@ -42,30 +42,47 @@ class ArchiveReader {
   // Where compressed bytes come from: fills the buffer, 0 at the end.
   using Source = std::function<absl::StatusOr<std::size_t>(char* buffer, std::size_t size)>;
 
-  // INVALID_ARGUMENT (kNotAnArchive) when the first bytes are no tar in any compression we take.
-  static absl::StatusOr<std::unique_ptr<ArchiveReader>> Open(Source source,
-                                                             const ArchiveLimits& limits);
+  static std::unique_ptr<ArchiveReader> Open(Source source, const ArchiveLimits& limits);
   ~ArchiveReader();
 
   // The next member that belongs in a tree, nullopt at the end. Folders, pax headers and anything
-  // below a .git folder are passed over. INVALID_ARGUMENT with kArchiveUnsafeMember (absolute or
-  // climbing names, links that leave the tree, members through links, device nodes),
-  // kArchiveTooLarge, kArchiveTruncated or kNotAnArchive (damaged).
+  // called .git or below such a folder are passed over. An error of the source comes back as it is;
+  // else INVALID_ARGUMENT with
+  //   kNotAnArchive         no tar in a compression we take, damaged, or without a single file
+  //   kArchiveTruncated     the bytes end before the archive does
+  //   kArchiveUnsafeMember  absolute or climbing names, links that leave the tree, members through
+  //                         links, device nodes
+  //   kArchiveTooLarge      beyond a limit
   absl::StatusOr<std::optional<ArchiveMember>> Next();
 
   // The current member's bytes, exactly size_bytes of them, in pieces.
   absl::Status ReadData(absl::FunctionRef<absl::Status(std::string_view)> sink);
 
+  // After the end: the one folder that everything is in; empty when there is no such folder.
+  const std::string& top_folder() const { return top_; }
+
  private:
   struct Input;
   explicit ArchiveReader(const ArchiveLimits& limits);
   absl::StatusOr<std::optional<ArchiveMember>> Check(archive_entry* entry);
-  absl::Status ReadError(std::string_view during) const;
+  absl::Status CheckLinkTarget(const ArchiveMember& link);
+  absl::Status CheckPath(const std::string& path) const;
+  absl::Status CheckSize(const ArchiveMember& member);
+  absl::Status AtEnd() const;
+  void ForgetReplaced(const std::string& path);
+  void NoteTop(const std::string& path);
+  absl::Status ReadError() const;
 
   const ArchiveLimits limits_;
   std::unique_ptr<Input> input_;
   archive* archive_ = nullptr;
   std::set<std::string, std::less<>> links_;  // paths that are symlinks
+  std::set<std::string, std::less<>> files_;  // paths a hardlink may name
+  // What all members so far have in common, and a link that is only good if that folder stays.
+  bool one_top_ = true;
+  std::string top_;
+  std::string link_to_beside_top_;
+  std::int64_t entries_ = 0;
   std::int64_t members_ = 0;
   std::int64_t bytes_ = 0;
   std::int64_t current_size_ = 0;

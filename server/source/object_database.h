@@ -18,9 +18,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "proto/support/subprocess.h"
 #include "proto/support/unique_fd.h"
 #include "server/source/archive_reader.h"
+#include "server/source/tree_reader.h"
 
 namespace kdbg::source {
 
@@ -34,22 +36,8 @@ struct ImportedTree {
   ImportProgress total;
 };
 
-// Files of one tree, by one git process that lives as long as this. For one thread at a time.
-class TreeReader {
- public:
-  TreeReader(TreeReader&&) noexcept = default;
-  ~TreeReader();
-  // NOT_FOUND when the tree has no such file, RESOURCE_EXHAUSTED when it is longer than
-  // `max_bytes`. A symbolic link reads as its target's name.
-  absl::StatusOr<std::string> Read(std::string_view path,
-                                   std::size_t max_bytes = std::size_t{16} << 20);
-
- private:
-  friend class ObjectDatabase;
-  struct State;
-  explicit TreeReader(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
-};
+// Whether the index may speak for the files of a work tree, or each is looked at.
+enum class WorkTreeTrust { kAsIndexed, kLookAtEveryFile };
 
 class ObjectDatabase {
  public:
@@ -68,6 +56,8 @@ class ObjectDatabase {
   // Keeps a tree that is already here under one more id; and lets it go. Forget is idempotent.
   absl::Status Keep(std::string_view id, std::string_view tree);
   absl::Status Forget(std::string_view id);
+  // The ids trees are kept under.
+  absl::StatusOr<std::vector<std::string>> Kept() const;
   bool Has(std::string_view tree) const;
 
   absl::StatusOr<TreeReader> OpenTree(std::string_view tree) const;
@@ -78,14 +68,22 @@ class ObjectDatabase {
   // Makes `work_tree` the content of `tree`. Writes only files that differ, so those that do not
   // keep their time stamps. `index_file` belongs to the work tree and lies outside it.
   absl::Status Checkout(std::string_view tree, const std::filesystem::path& index_file,
-                        const std::filesystem::path& work_tree, std::stop_token stop) const;
+                        const std::filesystem::path& work_tree, WorkTreeTrust trust,
+                        std::stop_token stop) const;
 
   // Drops objects no kept tree needs. Long; imports and checkouts may go on meanwhile.
   absl::Status CollectGarbage();
 
  private:
   explicit ObjectDatabase(std::filesystem::path directory);
+  absl::Status Prepare();
+  void RemoveLeftovers() const;
+  absl::StatusOr<std::string> StripTop(const std::string& ref, const std::string& top) const;
+
   const std::filesystem::path directory_;
+  // One import at a time, so that what a failed one leaves can be told from what a running one
+  // needs.
+  absl::Mutex import_mutex_;
 };
 
 }  // namespace kdbg::source
