@@ -90,9 +90,9 @@ class UploadStore {
   UploadStore(std::filesystem::path directory, state::Database& database, const Clock& clock,
               const UploadLimits& limits);
   std::filesystem::path PathOf(std::string_view id) const;
-  absl::StatusOr<Upload> Load(state::Transaction& transaction, std::string_view id) const;
   absl::Status MarkComplete(std::string_view id);
   absl::Status Touch(std::string_view id);
+  void EndTransfer(Writer::Transfer& transfer);
 
   const std::filesystem::path directory_;
   state::Database& database_;
