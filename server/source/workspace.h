@@ -50,7 +50,8 @@ class Workspaces {
     // May come to belong to the uid builds run under.
     std::filesystem::path build_dir() const;
     std::filesystem::path ccache_dir() const;
-    std::string tree() const;
+    // What source_dir holds; empty when nothing, or a checkout was cut off.
+    absl::StatusOr<std::string> tree() const;
 
     // Makes source_dir the content of `tree`; files that do not differ are not touched.
     absl::Status Checkout(std::string_view tree, std::stop_token stop = {});
@@ -93,6 +94,12 @@ class Workspaces {
   Workspaces(std::filesystem::path root, state::Database& database, ObjectDatabase& objects,
              const Clock& clock, RemoveTree remove_tree);
   void Release(const std::string& id);
+  std::filesystem::path CcacheDir(std::string_view owner) const;
+  struct Content {
+    std::string tree;
+    std::string boot_id;  // of the run of the kernel that wrote it
+  };
+  absl::StatusOr<Content> ContentOf(std::string_view id) const;
   absl::Status SetTree(std::string_view id, std::string_view tree);
 
   const std::filesystem::path root_;
@@ -100,6 +107,7 @@ class Workspaces {
   ObjectDatabase& objects_;
   const Clock& clock_;
   const RemoveTree remove_tree_;
+  const std::string boot_id_;
   absl::Mutex mutex_;
   std::set<std::string, std::less<>> leased_ ABSL_GUARDED_BY(mutex_);
 };

@@ -1,0 +1,73 @@
+// The table of sources. No policy: what the catalog asks of the database, in one place.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/source/source_catalog.h"
+#include "server/state/database.h"
+
+namespace kdbg::source {
+
+// A row: the record and what only the import needs.
+struct SourceRow {
+  SourceRecord record;
+  std::string request_id;
+  std::optional<uid_t> reader;
+};
+
+// Bytes of a file on the server that were hashed before; the same as long as nobody writes to it.
+struct FileStamp {
+  std::int64_t device = 0;
+  std::int64_t inode = 0;
+  std::int64_t size_bytes = 0;
+  std::int64_t modified_ns = 0;
+  std::int64_t changed_ns = 0;
+};
+
+class SourceRecords {
+ public:
+  static std::span<const state::Migration> Migrations();
+
+  // Fills in the sequence.
+  static absl::Status Insert(state::Transaction& transaction, SourceRow& row);
+  // State, failure, tree, digest, counts, project and ready_time. False when the record is gone.
+  static absl::StatusOr<bool> Update(state::Transaction& transaction, const SourceRecord& record);
+  static absl::Status Delete(state::Transaction& transaction, std::string_view id);
+
+  static absl::StatusOr<std::optional<SourceRow>> Find(state::Transaction& transaction,
+                                                       std::string_view id);
+  static absl::StatusOr<std::optional<SourceRow>> FindByRequest(state::Transaction& transaction,
+                                                                std::string_view owner,
+                                                                std::string_view request_id,
+                                                                absl::Time not_before);
+  // Of this owner, READY before IMPORTING; FAILED ones are not found.
+  static absl::StatusOr<std::optional<SourceRow>> FindByDigest(state::Transaction& transaction,
+                                                               std::string_view owner,
+                                                               std::string_view sha256);
+  // IMPORTING from this path, its digest not known yet.
+  static absl::StatusOr<std::optional<SourceRow>> FindByPath(state::Transaction& transaction,
+                                                             std::string_view owner,
+                                                             std::string_view path);
+  // READY, whoever's.
+  static absl::StatusOr<std::optional<SourceRow>> FindAnyReady(state::Transaction& transaction,
+                                                               std::string_view sha256);
+  static absl::StatusOr<std::vector<SourceRow>> List(state::Transaction& transaction,
+                                                     const SourceCatalog::ListQuery& query);
+  static absl::StatusOr<std::vector<SourceRow>> Unfinished(state::Transaction& transaction);
+
+  static absl::StatusOr<std::string> KnownDigest(state::Transaction& transaction,
+                                                 const FileStamp& stamp);
+  static absl::Status RememberDigest(state::Transaction& transaction, const FileStamp& stamp,
+                                     std::string_view sha256);
+};
+
+}  // namespace kdbg::source

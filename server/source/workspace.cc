@@ -1,0 +1,243 @@
+#include "server/source/workspace.h"
+
+#include <fmt/format.h>
+
+#include <system_error>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/contract/utf8.h"
+#include "proto/support/file.h"
+#include "proto/support/sha256.h"
+#include "proto/support/status_macros.h"
+#include "server/base/disk_error.h"
+
+namespace kdbg::source {
+namespace {
+
+namespace fs = std::filesystem;
+using state::Row;
+using state::Transaction;
+
+constexpr state::Migration kMigrations[] = {
+    {"workspaces", 1, R"sql(
+      CREATE TABLE workspaces (
+        id TEXT PRIMARY KEY,
+        owner TEXT NOT NULL,
+        name TEXT NOT NULL,
+        tree TEXT NOT NULL,
+        boot_id TEXT NOT NULL,
+        create_time INTEGER NOT NULL,
+        last_used_time INTEGER NOT NULL);
+    )sql"},
+};
+
+constexpr std::size_t kIdDigits = 16;
+
+absl::Status RemoveTreeOurselves(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  return error ? DiskError(error.value(), "remove", path) : absl::OkStatus();
+}
+
+// Of this run of the kernel; empty when it cannot be known, which no record matches for long.
+std::string BootId() {
+  absl::StatusOr<std::string> id = kdbg::ReadFile("/proc/sys/kernel/random/boot_id");
+  return id.ok() ? *std::move(id) : std::string();
+}
+
+absl::Status Busy(std::string_view id) {
+  return MakeError(absl::StatusCode::kAborted, Reason::kHolderBusy,
+                   fmt::format("workspace {} is in use by another build; wait for it to end", id),
+                   {{"holder", std::string(id)}});
+}
+
+}  // namespace
+
+// ---- Lease
+
+Workspaces::Lease::Lease(Workspaces* workspaces, std::string id, std::string owner)
+    : workspaces_(workspaces), id_(std::move(id)), owner_(std::move(owner)) {}
+
+Workspaces::Lease::Lease(Lease&& other) noexcept
+    : workspaces_(std::exchange(other.workspaces_, nullptr)),
+      id_(std::move(other.id_)),
+      owner_(std::move(other.owner_)) {}
+
+Workspaces::Lease& Workspaces::Lease::operator=(Lease&& other) noexcept {
+  if (this == &other) return *this;
+  if (workspaces_ != nullptr) workspaces_->Release(id_);
+  workspaces_ = std::exchange(other.workspaces_, nullptr);
+  id_ = std::move(other.id_);
+  owner_ = std::move(other.owner_);
+  return *this;
+}
+
+Workspaces::Lease::~Lease() {
+  if (workspaces_ != nullptr) workspaces_->Release(id_);
+}
+
+fs::path Workspaces::Lease::source_dir() const { return workspaces_->root_ / id_ / "src"; }
+fs::path Workspaces::Lease::build_dir() const { return workspaces_->root_ / id_ / "build"; }
+fs::path Workspaces::Lease::ccache_dir() const { return workspaces_->CcacheDir(owner_); }
+
+absl::StatusOr<std::string> Workspaces::Lease::tree() const {
+  KDBG_ASSIGN_OR_RETURN(Content content, workspaces_->ContentOf(id_));
+  return std::move(content.tree);
+}
+
+absl::Status Workspaces::Lease::Checkout(std::string_view tree, std::stop_token stop) {
+  KDBG_ASSIGN_OR_RETURN(const Content current, workspaces_->ContentOf(id_));
+  // Builds see the work tree read-only, so it is what was checked out, unless the machine went down
+  // before all of it had reached the disk.
+  const bool same_boot = current.boot_id == workspaces_->boot_id_;
+  if (current.tree == tree && same_boot) return absl::OkStatus();
+  KDBG_RETURN_IF_ERROR(workspaces_->SetTree(id_, ""));
+  KDBG_RETURN_IF_ERROR(workspaces_->objects_.Checkout(
+      tree, workspaces_->root_ / id_ / "index", source_dir(),
+      same_boot ? WorkTreeTrust::kAsIndexed : WorkTreeTrust::kLookAtEveryFile, std::move(stop)));
+  return workspaces_->SetTree(id_, tree);
+}
+
+absl::Status Workspaces::Lease::ClearBuild() {
+  KDBG_RETURN_IF_ERROR(workspaces_->remove_tree_(build_dir()));
+  return WithDiskReason(MakeDirectories(build_dir(), 0755), build_dir());
+}
+
+// ---- Workspaces
+
+std::span<const state::Migration> Workspaces::Migrations() { return kMigrations; }
+
+Workspaces::Workspaces(fs::path root, state::Database& database, ObjectDatabase& objects,
+                       const Clock& clock, RemoveTree remove_tree)
+    : root_(std::move(root)),
+      database_(database),
+      objects_(objects),
+      clock_(clock),
+      remove_tree_(std::move(remove_tree)),
+      boot_id_(BootId()) {}
+
+absl::StatusOr<std::unique_ptr<Workspaces>> Workspaces::Open(const fs::path& root,
+                                                             state::Database& database,
+                                                             ObjectDatabase& objects,
+                                                             const Clock& clock,
+                                                             RemoveTree remove_tree) {
+  KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(root, 0700), root));
+  KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(root / "ccache", 0700), root));
+  if (!remove_tree) remove_tree = RemoveTreeOurselves;
+  return std::unique_ptr<Workspaces>(
+      new Workspaces(root, database, objects, clock, std::move(remove_tree)));
+}
+
+std::string Workspaces::IdOf(std::string_view owner, std::string_view name) {
+  std::string key(owner);
+  key += '\0';
+  key += name;
+  return "w-" + Sha256Hex(key).substr(0, kIdDigits);
+}
+
+fs::path Workspaces::CcacheDir(std::string_view owner) const {
+  return root_ / "ccache" / Sha256Hex(owner).substr(0, kIdDigits);
+}
+
+absl::StatusOr<Workspaces::Lease> Workspaces::Acquire(std::string_view owner,
+                                                      std::string_view name) {
+  const std::string id = IdOf(owner, name);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!leased_.insert(id).second) return Busy(id);
+  }
+  Lease lease(this, id, std::string(owner));  // gives back from here on
+  KDBG_RETURN_IF_ERROR(database_.Write([&](Transaction& transaction) {
+    return transaction
+        .Execute(
+            "INSERT INTO workspaces (id, owner, name, tree, create_time, last_used_time) "
+            "VALUES (?1, ?2, ?3, '', ?4, ?4) "
+            "ON CONFLICT (id) DO UPDATE SET last_used_time = ?4",
+            id, owner, ValidUtf8(name), clock_.Now())
+        .status();
+  }));
+  const fs::path home = root_ / id;
+  KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(home, 0700), home));
+  // Made once: later they belong to whoever builds, and what is recorded holds for what is there.
+  std::error_code error;
+  if (!fs::exists(lease.source_dir(), error)) {
+    KDBG_RETURN_IF_ERROR(SetTree(id, ""));
+    fs::remove(home / "index", error);
+    KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(lease.source_dir(), 0755), home));
+  }
+  for (const fs::path& folder : {lease.build_dir(), lease.ccache_dir()}) {
+    if (fs::exists(folder, error)) continue;
+    KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(folder, 0755), folder));
+  }
+  return lease;
+}
+
+void Workspaces::Release(const std::string& id) {
+  absl::MutexLock lock(&mutex_);
+  leased_.erase(id);
+}
+
+absl::StatusOr<std::vector<WorkspaceRecord>> Workspaces::List(
+    std::optional<std::string> owner) const {
+  std::vector<WorkspaceRecord> records;
+  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) {
+    return transaction.Query(
+        "SELECT id, owner, name, tree, create_time, last_used_time FROM workspaces "
+        "WHERE ?1 OR owner = ?2 ORDER BY last_used_time, id",
+        !owner.has_value(), owner.value_or(""), [&](const Row& row) {
+          records.push_back({.id = row.Text(0),
+                             .owner = row.Text(1),
+                             .name = row.Text(2),
+                             .tree = row.Text(3),
+                             .create_time = row.Time(4),
+                             .last_used_time = row.Time(5)});
+          return absl::OkStatus();
+        });
+  }));
+  return records;
+}
+
+absl::Status Workspaces::Delete(std::string_view id) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!leased_.insert(std::string(id)).second) return Busy(id);
+  }
+  const Lease lease(this, std::string(id), "");  // nobody else gets it while it goes
+  std::string known;
+  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) {
+    return transaction.Query("SELECT id FROM workspaces WHERE id = ?", id, [&](const Row& row) {
+      known = row.Text(0);
+      return absl::OkStatus();
+    });
+  }));
+  if (known.empty()) return absl::OkStatus();
+  // The record goes last: what could not be removed is found again.
+  KDBG_RETURN_IF_ERROR(remove_tree_(root_ / known / "build"));
+  KDBG_RETURN_IF_ERROR(RemoveTreeOurselves(root_ / known));
+  return database_.Write([&](Transaction& transaction) {
+    return transaction.Execute("DELETE FROM workspaces WHERE id = ?", known).status();
+  });
+}
+
+absl::StatusOr<Workspaces::Content> Workspaces::ContentOf(std::string_view id) const {
+  Content content;
+  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) {
+    return transaction.Query("SELECT tree, boot_id FROM workspaces WHERE id = ?", id,
+                             [&](const Row& row) {
+                               content = {.tree = row.Text(0), .boot_id = row.Text(1)};
+                               return absl::OkStatus();
+                             });
+  }));
+  return content;
+}
+
+absl::Status Workspaces::SetTree(std::string_view id, std::string_view tree) {
+  return database_.Write([&](Transaction& transaction) {
+    return transaction
+        .Execute("UPDATE workspaces SET tree = ?, boot_id = ? WHERE id = ?", tree, boot_id_, id)
+        .status();
+  });
+}
+
+}  // namespace kdbg::source
