@@ -88,6 +88,11 @@ absl::Status Call::CheckAlso(access::Verb verb, const access::Resource& resource
   return access::Check(principal_, verb, resource);
 }
 
+absl::Status Call::CheckGone() {
+  checked_ = true;
+  return absl::OkStatus();
+}
+
 bool Call::MaySee(const access::Resource& resource) const {
   return access::Check(principal_, access::Verb::kSee, resource).ok();
 }

@@ -39,6 +39,8 @@ class Call {
   absl::Status CheckCollection();
   // For what the RPC does beside: a build uses a source. Does not count as having asked.
   absl::Status CheckAlso(access::Verb verb, const access::Resource& resource) const;
+  // For deletes of what is not there: the wish is fulfilled, and nothing was asked for.
+  absl::Status CheckGone();
   // Not an error: whether the caller may see it.
   bool MaySee(const access::Resource& resource) const;
 

@@ -1,0 +1,122 @@
+#include "server/service/artifact_service.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
+#include "proto/support/status_macros.h"
+#include "server/service/artifact_file_feed.h"
+#include "server/service/convert_artifact.h"
+#include "server/service/page.h"
+#include "server/service/resources.h"
+#include "server/service/unary.h"
+
+namespace kdbg::service {
+namespace {
+
+std::string HolderOf(const Call& call) { return "user " + call.user(); }
+
+}  // namespace
+
+absl::StatusOr<store::Artifact> ArtifactServiceImpl::Find(Call& call, const std::string& name) {
+  KDBG_ASSIGN_OR_RETURN(const std::string id, ParseResourceName(kArtifacts, name));
+  absl::StatusOr<store::Artifact> artifact = artifacts_.Get(id);
+  if (absl::IsNotFound(artifact.status())) return ResourceNotFound(ResourceName(kArtifacts, id));
+  if (artifact.ok()) KDBG_RETURN_IF_ERROR(call.Check(ResourceOf(*artifact)));
+  return artifact;
+}
+
+grpc::ServerUnaryReactor* ArtifactServiceImpl::GetArtifact(Context* context,
+                                                           const v1::GetArtifactRequest* request,
+                                                           v1::Artifact* response) {
+  return RunUnary(gate_, context, Rpc("ArtifactService/GetArtifact"),
+                  [this, request, response](Call& call) -> absl::Status {
+                    KDBG_ASSIGN_OR_RETURN(const store::Artifact artifact,
+                                          Find(call, request->name()));
+                    *response = ToMessage(artifact, blobs_);
+                    return absl::OkStatus();
+                  });
+}
+
+grpc::ServerUnaryReactor* ArtifactServiceImpl::ListArtifacts(
+    Context* context, const v1::ListArtifactsRequest* request,
+    v1::ListArtifactsResponse* response) {
+  return RunUnary(gate_, context, Rpc("ArtifactService/ListArtifacts"),
+                  [this, request, response](Call& call) -> absl::Status {
+                    KDBG_RETURN_IF_ERROR(call.CheckCollection());
+                    const std::string query =
+                        fmt::format("artifacts {} {}", call.user(), request->all_owners());
+                    KDBG_ASSIGN_OR_RETURN(const Page page, ParsePage(request->page_size(),
+                                                                     request->page_token(), query));
+                    store::ArtifactStore::ListQuery list;
+                    const bool everything =
+                        request->all_owners() && call.principal().role == access::Role::kAdmin;
+                    if (!everything) list.owner = call.user();
+                    list.include_shared = request->all_owners();
+                    list.before_sequence = page.before_sequence;
+                    list.limit = page.size + 1;
+                    KDBG_ASSIGN_OR_RETURN(auto artifacts, artifacts_.List(list));
+                    response->set_next_page_token(CutPage(page, query, &artifacts));
+                    for (const auto& artifact : artifacts) {
+                      *response->add_artifacts() = ToMessage(artifact, blobs_);
+                    }
+                    return absl::OkStatus();
+                  });
+}
+
+grpc::ServerWriteReactor<v1::ArtifactFileChunk>* ArtifactServiceImpl::ReadArtifactFile(
+    Context* context, const v1::ReadArtifactFileRequest* request) {
+  return WriteStream<v1::ArtifactFileChunk>::Start(
+      gate_, context, Rpc("ArtifactService/ReadArtifactFile"),
+      [this, request](Call& call, const Waker&)
+          -> absl::StatusOr<std::unique_ptr<Feed<v1::ArtifactFileChunk>>> {
+        KDBG_ASSIGN_OR_RETURN(const store::Artifact artifact, Find(call, request->name()));
+        return OpenArtifactFile(blobs_, artifact, request->path(), request->offset_bytes(),
+                                request->limit_bytes());
+      });
+}
+
+grpc::ServerUnaryReactor* ArtifactServiceImpl::PinArtifact(Context* context,
+                                                           const v1::PinArtifactRequest* request,
+                                                           v1::Artifact* response) {
+  return RunUnary(gate_, context, Rpc("ArtifactService/PinArtifact"),
+                  [this, request, response](Call& call) -> absl::Status {
+                    KDBG_ASSIGN_OR_RETURN(store::Artifact artifact, Find(call, request->name()));
+                    KDBG_RETURN_IF_ERROR(database_.Write([&](state::Transaction& transaction) {
+                      return artifacts_.Pin(transaction, artifact.id, HolderOf(call));
+                    }));
+                    KDBG_ASSIGN_OR_RETURN(artifact, artifacts_.Get(artifact.id));
+                    *response = ToMessage(artifact, blobs_);
+                    return absl::OkStatus();
+                  });
+}
+
+grpc::ServerUnaryReactor* ArtifactServiceImpl::UnpinArtifact(
+    Context* context, const v1::UnpinArtifactRequest* request, v1::Artifact* response) {
+  return RunUnary(gate_, context, Rpc("ArtifactService/UnpinArtifact"),
+                  [this, request, response](Call& call) -> absl::Status {
+                    KDBG_ASSIGN_OR_RETURN(store::Artifact artifact, Find(call, request->name()));
+                    KDBG_RETURN_IF_ERROR(database_.Write([&](state::Transaction& transaction) {
+                      return artifacts_.Unpin(transaction, artifact.id, HolderOf(call));
+                    }));
+                    KDBG_ASSIGN_OR_RETURN(artifact, artifacts_.Get(artifact.id));
+                    *response = ToMessage(artifact, blobs_);
+                    return absl::OkStatus();
+                  });
+}
+
+grpc::ServerUnaryReactor* ArtifactServiceImpl::DeleteArtifact(
+    Context* context, const v1::DeleteArtifactRequest* request, google::protobuf::Empty*) {
+  return RunUnary(gate_, context, Rpc("ArtifactService/DeleteArtifact"),
+                  [this, request](Call& call) -> absl::Status {
+                    const auto artifact = Find(call, request->name());
+                    if (absl::IsNotFound(artifact.status())) return call.CheckGone();
+                    KDBG_RETURN_IF_ERROR(artifact.status());
+                    return artifacts_.Delete(artifact->id);
+                  });
+}
+
+}  // namespace kdbg::service

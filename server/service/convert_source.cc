@@ -1,0 +1,147 @@
+#include "server/service/convert_source.h"
+
+#include <filesystem>
+#include <string>
+
+#include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
+#include "proto/contract/utf8.h"
+#include "proto/support/status_macros.h"
+#include "server/service/convert_common.h"
+#include "server/store/blob_store.h"
+
+namespace kdbg::service {
+namespace {
+
+constexpr std::size_t kMaxTextBytes = 4096;
+
+v1::Source::State StateOf(source::SourceState state) {
+  switch (state) {
+    case source::SourceState::kImporting:
+      return v1::Source::IMPORTING;
+    case source::SourceState::kReady:
+      return v1::Source::READY;
+    case source::SourceState::kFailed:
+      return v1::Source::FAILED;
+  }
+  return v1::Source::STATE_UNSPECIFIED;
+}
+
+v1::Failure::Fault FaultOf(source::SourceFault fault) {
+  switch (fault) {
+    case source::SourceFault::kSubject:
+      return v1::Failure::FAULT_SUBJECT;
+    case source::SourceFault::kCaller:
+      return v1::Failure::FAULT_CALLER;
+    case source::SourceFault::kHost:
+      return v1::Failure::FAULT_HOST;
+  }
+  return v1::Failure::FAULT_UNSPECIFIED;
+}
+
+void SetOrigin(const source::SourceOrigin& origin, v1::Source* message) {
+  const std::string text = ValidUtf8(origin.text);
+  switch (origin.kind) {
+    case source::OriginKind::kTarball:
+      message->mutable_tarball()->set_sha256(origin.sha256);
+      message->mutable_tarball()->set_file_name(text);
+      return;
+    case source::OriginKind::kServerPath:
+      message->mutable_server_path()->set_path(text);
+      return;
+    case source::OriginKind::kGitPack:
+      message->mutable_git_pack()->set_commit(text);
+      return;
+    case source::OriginKind::kGitUrl:
+      message->mutable_git_url()->set_url(text);
+      return;
+    case source::OriginKind::kTarballUrl:
+      message->mutable_tarball_url()->set_url(text);
+      return;
+  }
+}
+
+absl::StatusOr<std::string> UploadId(const std::string& name, std::string_view field) {
+  if (name.empty()) return std::string();
+  return ParseResourceName(kUploads, name, field);
+}
+
+}  // namespace
+
+v1::Upload ToMessage(const source::Upload& upload) {
+  v1::Upload message;
+  message.set_name(ResourceName(kUploads, upload.id));
+  message.set_sha256(upload.sha256);
+  message.set_size_bytes(upload.size_bytes);
+  message.set_received_bytes(upload.received_bytes);
+  message.set_complete(upload.complete);
+  return message;
+}
+
+v1::Source ToMessage(const source::SourceRecord& record) {
+  v1::Source message;
+  message.set_name(ResourceName(kSources, record.id));
+  SetOrigin(record.origin, &message);
+  message.set_state(StateOf(record.state));
+  if (record.failure) {
+    *message.mutable_failure() = MakeFailure(FaultOf(record.failure->fault), record.failure->reason,
+                                             record.failure->message, "");
+  }
+  message.set_tree(record.tree);
+  message.set_owner(record.owner);
+  message.set_files_imported(record.files_imported);
+  message.set_bytes_imported(record.bytes_imported);
+  message.set_project(ValidUtf8(record.project));
+  message.set_project_version(ValidUtf8(record.project_version));
+  Set(record.create_time, message.mutable_create_time());
+  if (record.ready_time) Set(*record.ready_time, message.mutable_ready_time());
+  return message;
+}
+
+absl::StatusOr<source::SourceOrigin> OriginOf(const v1::Source& source) {
+  source::SourceOrigin origin;
+  switch (source.origin_case()) {
+    case v1::Source::kTarball: {
+      origin.kind = source::OriginKind::kTarball;
+      origin.text = source.tarball().file_name();
+      origin.sha256 = source.tarball().sha256();
+      if (!store::IsDigest(origin.sha256)) {
+        return InvalidField("source.tarball.sha256", origin.sha256,
+                            "source.tarball.sha256 is required: 64 lower-case hex digits");
+      }
+      KDBG_ASSIGN_OR_RETURN(origin.upload,
+                            UploadId(source.tarball().upload(), "source.tarball.upload"));
+      break;
+    }
+    case v1::Source::kServerPath:
+      origin.kind = source::OriginKind::kServerPath;
+      origin.text = source.server_path().path();
+      if (!std::filesystem::path(origin.text).is_absolute()) {
+        return InvalidField("source.server_path.path", origin.text,
+                            "source.server_path.path must be an absolute path on the server");
+      }
+      break;
+    case v1::Source::kGitPack: {
+      origin.kind = source::OriginKind::kGitPack;
+      origin.text = source.git_pack().tree();
+      KDBG_ASSIGN_OR_RETURN(origin.upload,
+                            UploadId(source.git_pack().upload(), "source.git_pack.upload"));
+      break;
+    }
+    case v1::Source::kGitUrl:
+      origin.kind = source::OriginKind::kGitUrl;
+      origin.text = source.git_url().url();
+      break;
+    case v1::Source::kTarballUrl:
+      origin.kind = source::OriginKind::kTarballUrl;
+      origin.text = source.tarball_url().url();
+      break;
+    case v1::Source::ORIGIN_NOT_SET:
+      return InvalidField("source.origin", "",
+                          "source.origin is required: a tarball, a path on the server, ...");
+  }
+  KDBG_RETURN_IF_ERROR(CheckSize("source.origin", origin.text.size(), kMaxTextBytes));
+  return origin;
+}
+
+}  // namespace kdbg::service

@@ -1,0 +1,44 @@
+#include "server/service/resources.h"
+
+#include "proto/contract/resource_name.h"
+
+namespace kdbg::service {
+namespace {
+
+access::Resource Make(access::ResourceKind kind, std::string_view collection, const std::string& id,
+                      const std::string& owner) {
+  access::Resource resource;
+  resource.kind = kind;
+  resource.name = ResourceName(collection, id);
+  resource.owner = owner;
+  return resource;
+}
+
+}  // namespace
+
+access::Resource ResourceOf(const source::Upload& upload) {
+  return Make(access::ResourceKind::kUpload, kUploads, upload.id, upload.owner);
+}
+
+access::Resource ResourceOf(const source::SourceRecord& record) {
+  return Make(access::ResourceKind::kSource, kSources, record.id, record.owner);
+}
+
+access::Resource ResourceOf(const build::BuildRecord& record) {
+  access::Resource resource = Make(access::ResourceKind::kBuild, kBuilds, record.id, record.owner);
+  resource.is_private = record.request.is_private;
+  return resource;
+}
+
+access::Resource ResourceOf(const store::Artifact& artifact) {
+  access::Resource resource =
+      Make(access::ResourceKind::kArtifact, kArtifacts, artifact.id, artifact.owner);
+  resource.is_private = artifact.is_private;
+  return resource;
+}
+
+access::Resource ResourceOf(const session::SessionRecord& record) {
+  return Make(access::ResourceKind::kSession, kSessions, record.id, record.owner);
+}
+
+}  // namespace kdbg::service

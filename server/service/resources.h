@@ -1,0 +1,19 @@
+// The records of the modules below as what access/ decides about.
+#pragma once
+
+#include "server/access/check.h"
+#include "server/build/build_record.h"
+#include "server/session/session_record.h"
+#include "server/source/source_catalog.h"
+#include "server/source/upload_store.h"
+#include "server/store/artifact_store.h"
+
+namespace kdbg::service {
+
+access::Resource ResourceOf(const source::Upload& upload);
+access::Resource ResourceOf(const source::SourceRecord& record);
+access::Resource ResourceOf(const build::BuildRecord& record);
+access::Resource ResourceOf(const store::Artifact& artifact);
+access::Resource ResourceOf(const session::SessionRecord& record);
+
+}  // namespace kdbg::service
