@@ -1,0 +1,213 @@
+#include "server/service/convert_session.h"
+
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
+#include "proto/contract/utf8.h"
+#include "proto/support/status_macros.h"
+#include "server/service/convert_common.h"
+
+namespace kdbg::service {
+namespace {
+
+constexpr std::size_t kMaxArgumentBytes = 1024;
+constexpr std::size_t kMaxSymbolBytes = 512;
+
+v1::Session::State StateOf(session::SessionState state) {
+  switch (state) {
+    case session::SessionState::kCreating:
+      return v1::Session::CREATING;
+    case session::SessionState::kBooting:
+      return v1::Session::BOOTING;
+    case session::SessionState::kReady:
+      return v1::Session::READY;
+    case session::SessionState::kEnding:
+      return v1::Session::ENDING;
+    case session::SessionState::kEnded:
+      return v1::Session::ENDED;
+    case session::SessionState::kCrashed:
+      return v1::Session::CRASHED;
+    case session::SessionState::kFailed:
+      return v1::Session::FAILED;
+  }
+  return v1::Session::STATE_UNSPECIFIED;
+}
+
+v1::Session::RunState RunStateOf(session::RunState state) {
+  switch (state) {
+    case session::RunState::kUnknown:
+      return v1::Session::RUN_STATE_UNSPECIFIED;
+    case session::RunState::kHalted:
+      return v1::Session::HALTED;
+    case session::RunState::kRunning:
+      return v1::Session::RUNNING;
+  }
+  return v1::Session::RUN_STATE_UNSPECIFIED;
+}
+
+v1::Failure::Fault FaultOf(session::Fault fault) {
+  switch (fault) {
+    case session::Fault::kSubject:
+      return v1::Failure::FAULT_SUBJECT;
+    case session::Fault::kCaller:
+      return v1::Failure::FAULT_CALLER;
+    case session::Fault::kHost:
+      return v1::Failure::FAULT_HOST;
+  }
+  return v1::Failure::FAULT_UNSPECIFIED;
+}
+
+v1::GuestShape::Accelerator AcceleratorOf(session::AcceleratorChoice choice) {
+  switch (choice) {
+    case session::AcceleratorChoice::kAuto:
+      return v1::GuestShape::ACCELERATOR_UNSPECIFIED;
+    case session::AcceleratorChoice::kKvm:
+      return v1::GuestShape::KVM;
+    case session::AcceleratorChoice::kTcg:
+      return v1::GuestShape::TCG;
+  }
+  return v1::GuestShape::ACCELERATOR_UNSPECIFIED;
+}
+
+v1::GuestShape ShapeOf(const session::SessionRequest& request) {
+  v1::GuestShape shape;
+  shape.set_vcpu_count(request.vcpu_count);
+  shape.set_memory_mib(request.memory_mib);
+  shape.set_accelerator(AcceleratorOf(request.accelerator));
+  shape.set_randomize_base(request.randomize_base);
+  return shape;
+}
+
+v1::StopPoint StopPointOf(const session::StopChoice& choice) {
+  v1::StopPoint point;
+  if (const auto* symbol = std::get_if<session::SymbolStop>(&choice)) {
+    point.set_symbol(ValidUtf8(symbol->symbol));
+  } else if (std::holds_alternative<session::ShellStop>(choice)) {
+    point.set_shell(true);
+  } else if (std::holds_alternative<session::ResetStop>(choice)) {
+    point.set_reset(true);
+  } else {
+    point.set_none(true);
+  }
+  return point;
+}
+
+void SetLife(const session::SessionRecord& record, v1::Session* message) {
+  message->set_name(ResourceName(kSessions, record.id));
+  message->set_owner(record.owner);
+  message->set_state(StateOf(record.state));
+  message->set_run_state(RunStateOf(record.run_state));
+  *message->mutable_shape() = ShapeOf(record.request);
+  message->set_accelerator(record.accelerator);
+  message->set_end_reason(record.end_reason);
+  Set(record.create_time, message->mutable_create_time());
+  if (record.ready_time) Set(*record.ready_time, message->mutable_ready_time());
+  Set(record.expire_time, message->mutable_expire_time());
+  if (record.end_time) Set(*record.end_time, message->mutable_end_time());
+}
+
+void SetInputs(const session::SessionRequest& request, v1::Session* message) {
+  if (!request.kernel_build.empty()) {
+    message->set_kernel(ResourceName(kBuilds, request.kernel_build));
+  }
+  message->set_initramfs(
+      request.initramfs_build.empty() ? "none" : ResourceName(kBuilds, request.initramfs_build));
+  message->set_kernel_artifact(ResourceName(kArtifacts, request.kernel_artifact));
+  if (!request.initramfs_artifact.empty()) {
+    message->set_initramfs_artifact(ResourceName(kArtifacts, request.initramfs_artifact));
+  }
+  *message->mutable_stop_point() = StopPointOf(request.stop);
+  message->set_kernel_arguments(ValidUtf8(request.kernel_arguments));
+  if (request.ttl) Set(*request.ttl, message->mutable_ttl());
+}
+
+absl::StatusOr<session::StopChoice> StopFrom(const v1::StopPoint& point) {
+  switch (point.point_case()) {
+    case v1::StopPoint::kSymbol:
+      if (point.symbol().empty() || point.symbol().size() > kMaxSymbolBytes) {
+        return InvalidField("session.stop_point.symbol", point.symbol().substr(0, 128),
+                            "session.stop_point.symbol must name a function of the kernel");
+      }
+      return session::SymbolStop{point.symbol()};
+    case v1::StopPoint::kShell:
+      return session::ShellStop{};
+    case v1::StopPoint::kReset:
+      return session::ResetStop{};
+    case v1::StopPoint::kNone:
+      return session::NoStop{};
+    case v1::StopPoint::POINT_NOT_SET:
+      break;
+  }
+  return session::SymbolStop{};
+}
+
+absl::StatusOr<session::AcceleratorChoice> AcceleratorFrom(v1::GuestShape::Accelerator choice) {
+  switch (choice) {
+    case v1::GuestShape::ACCELERATOR_UNSPECIFIED:
+      return session::AcceleratorChoice::kAuto;
+    case v1::GuestShape::KVM:
+      return session::AcceleratorChoice::kKvm;
+    case v1::GuestShape::TCG:
+      return session::AcceleratorChoice::kTcg;
+    default:
+      return InvalidField("session.shape.accelerator", std::to_string(choice),
+                          "session.shape.accelerator must be KVM or TCG, or left out");
+  }
+}
+
+}  // namespace
+
+v1::Session ToMessage(const session::SessionRecord& record) {
+  v1::Session message;
+  SetLife(record, &message);
+  SetInputs(record.request, &message);
+  if (record.failure) {
+    *message.mutable_failure() = MakeFailure(FaultOf(record.failure->fault), record.failure->reason,
+                                             record.failure->message, record.failure->excerpt);
+  }
+  message.mutable_gdb()->set_host(record.gdb_host);
+  message.mutable_gdb()->set_port(record.gdb_port);
+  message.mutable_gdb()->set_holder(record.gdb_holder);
+  message.set_command_line(ValidUtf8(record.command_line));
+  message.set_console_size_bytes(record.console_size_bytes);
+  message.set_stopped_at(ValidUtf8(record.stopped_at));
+  Set(record.create_duration, message.mutable_start_times()->mutable_create());
+  Set(record.boot_duration, message.mutable_start_times()->mutable_boot());
+  return message;
+}
+
+v1::Session ToStrangersMessage(const session::SessionRecord& record) {
+  v1::Session message;
+  SetLife(record, &message);
+  return message;
+}
+
+absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest& request) {
+  const v1::Session& wanted = request.session();
+  session::SessionRequest result;
+  KDBG_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  if (wanted.shape().vcpu_count() < 0) {
+    return InvalidField("session.shape.vcpu_count", std::to_string(wanted.shape().vcpu_count()),
+                        "session.shape.vcpu_count is negative: 1 is the default");
+  }
+  result.vcpu_count = wanted.shape().vcpu_count();
+  if (wanted.shape().has_memory_mib()) {
+    // Not -1, which is our own word for the default.
+    result.memory_mib = std::max<std::int64_t>(wanted.shape().memory_mib(), 0);
+  }
+  KDBG_ASSIGN_OR_RETURN(result.accelerator, AcceleratorFrom(wanted.shape().accelerator()));
+  result.randomize_base = wanted.shape().randomize_base();
+  KDBG_ASSIGN_OR_RETURN(result.stop, StopFrom(wanted.stop_point()));
+  KDBG_RETURN_IF_ERROR(
+      CheckSize("session.kernel_arguments", wanted.kernel_arguments().size(), kMaxArgumentBytes));
+  result.kernel_arguments = wanted.kernel_arguments();
+  if (wanted.has_ttl()) {
+    KDBG_ASSIGN_OR_RETURN(result.ttl, PositiveDuration(wanted.ttl(), "session.ttl"));
+  }
+  return result;
+}
+
+}  // namespace kdbg::service

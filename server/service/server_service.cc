@@ -1,0 +1,124 @@
+#include "server/service/server_service.h"
+
+#include <limits.h>
+#include <unistd.h>
+
+#include <thread>
+#include <utility>
+
+#include "proto/contract/architecture.h"
+#include "proto/contract/utf8.h"
+#include "proto/support/status_macros.h"
+#include "server/host/disk_space.h"
+#include "server/host/memory.h"
+#include "server/service/convert_common.h"
+#include "server/service/unary.h"
+
+namespace kdbg::service {
+namespace {
+
+constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+
+std::string HostName() {
+  char name[HOST_NAME_MAX + 1] = {};
+  return ::gethostname(name, sizeof(name) - 1) == 0 ? name : "";
+}
+
+}  // namespace
+
+ServerServiceImpl::ServerServiceImpl(CallGate& gate, ServerFacts facts, const build::Builds& builds,
+                                     const session::Sessions& sessions, const Clock& clock)
+    : gate_(gate),
+      facts_(std::move(facts)),
+      builds_(builds),
+      sessions_(sessions),
+      clock_(clock),
+      start_(clock.Monotonic()) {}
+
+void ServerServiceImpl::SetCapacity(v1::HostCapacity* capacity) const {
+  capacity->set_cpu_count(static_cast<int>(std::thread::hardware_concurrency()));
+  if (const auto memory = host::ReadHostMemory(); memory.ok()) {
+    capacity->set_memory_mib(memory->total_bytes / kMiB);
+    capacity->set_memory_available_mib(memory->available_bytes / kMiB);
+  }
+  if (const auto disk = host::DiskSpaceOf(facts_.state_directory); disk.ok()) {
+    capacity->set_disk_free_bytes(disk->free_bytes);
+  }
+  capacity->set_build_jobs(facts_.build_jobs);
+  capacity->set_parallel_builds(facts_.parallel_builds);
+}
+
+void ServerServiceImpl::SetSessionLimits(v1::SessionLimits* limits) const {
+  const session::SessionLimits& from = sessions_.limits();
+  Set(from.default_ttl, limits->mutable_default_ttl());
+  Set(from.maximum_ttl, limits->mutable_maximum_ttl());
+  limits->set_maximum_memory_mib(from.maximum_memory_mib);
+  limits->set_maximum_vcpu_count(from.maximum_vcpu_count);
+  limits->set_first_port(from.first_port);
+  limits->set_last_port(from.last_port);
+}
+
+// Those that have not ended are among the newest: the queue is bounded.
+absl::Status ServerServiceImpl::CountBuilds(v1::ServerInfo* info) const {
+  build::Builds::ListQuery query;
+  query.limit = 200;
+  KDBG_ASSIGN_OR_RETURN(const auto builds, builds_.List(query));
+  int running = 0;
+  int queued = 0;
+  for (const build::BuildRecord& build : builds) {
+    if (build.state == build::BuildState::kRunning) ++running;
+    if (build.state == build::BuildState::kQueued) ++queued;
+  }
+  info->set_builds_running(running);
+  info->set_builds_queued(queued);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* ServerServiceImpl::GetServerInfo(Context* context,
+                                                           const v1::GetServerInfoRequest*,
+                                                           v1::ServerInfo* response) {
+  return RunUnary(gate_, context, Rpc("ServerService/GetServerInfo"), [this, response](Call& call) {
+    KDBG_RETURN_IF_ERROR(call.CheckCollection());
+    response->set_version(facts_.version);
+    response->set_host_name(ValidUtf8(HostName()));
+    response->set_user(ValidUtf8(call.user()));
+    response->set_role(std::string(access::RoleName(call.principal().role)));
+    for (const AcceleratorFact& fact : facts_.accelerators) {
+      v1::AcceleratorInfo* info = response->add_accelerators();
+      info->set_name(fact.name);
+      info->set_usable(fact.usable);
+      info->set_reason(ValidUtf8(fact.reason));
+    }
+    response->add_architectures(ToMessage(HostArchitecture()));
+    SetCapacity(response->mutable_capacity());
+    for (const host::LimitReport& limit : facts_.limits) {
+      v1::LimitInfo* info = response->add_limits();
+      info->set_name(limit.name);
+      info->set_holds(limit.holds);
+      info->set_mechanism(limit.mechanism);
+      info->set_detail(ValidUtf8(limit.detail));
+    }
+    SetSessionLimits(response->mutable_session_limits());
+    response->set_libvirt_uri(facts_.libvirt_uri);
+    response->set_state_directory(facts_.state_directory.native());
+    Set(clock_.Monotonic() - start_, response->mutable_uptime());
+    response->set_draining(gate_.draining());
+    response->set_sessions_active(sessions_.active());
+    return CountBuilds(response);
+  });
+}
+
+grpc::ServerUnaryReactor* ServerServiceImpl::Enroll(Context* context, const v1::EnrollRequest*,
+                                                    v1::EnrollResponse*) {
+  return RunUnary(gate_, context, Rpc("ServerService/Enroll"),
+                  [](Call& call) { return NotImplemented(call, "enrolment over TLS"); });
+}
+
+grpc::ServerUnaryReactor* ServerServiceImpl::CreateEnrollment(Context* context,
+                                                              const v1::CreateEnrollmentRequest*,
+                                                              v1::Enrollment*) {
+  return RunUnary(gate_, context, Rpc("ServerService/CreateEnrollment"),
+                  [](Call& call) { return NotImplemented(call, "enrolment over TLS"); });
+}
+
+}  // namespace kdbg::service

@@ -1,0 +1,64 @@
+// ServerService. The contract is in the .proto.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "kdbg/v1/server_service.grpc.pb.h"
+#include "server/base/clock.h"
+#include "server/build/builds.h"
+#include "server/host/sandbox.h"
+#include "server/service/call_gate.h"
+#include "server/session/sessions.h"
+
+namespace kdbg::service {
+
+struct AcceleratorFact {
+  std::string name;  // "kvm", "tcg"
+  bool usable = false;
+  std::string reason;
+};
+
+// What was found out at start and does not change.
+struct ServerFacts {
+  std::string version;
+  std::vector<AcceleratorFact> accelerators;
+  std::vector<host::LimitReport> limits;  // sandbox, memory, processes, guest uid, ...
+  std::string libvirt_uri;
+  std::filesystem::path state_directory;
+  int build_jobs = 0;
+  int parallel_builds = 0;
+};
+
+class ServerServiceImpl final : public v1::ServerService::CallbackService {
+ public:
+  ServerServiceImpl(CallGate& gate, ServerFacts facts, const build::Builds& builds,
+                    const session::Sessions& sessions, const Clock& clock);
+
+  using Context = grpc::CallbackServerContext;
+  grpc::ServerUnaryReactor* GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
+                                          v1::ServerInfo* response) override;
+  grpc::ServerUnaryReactor* Enroll(Context* context, const v1::EnrollRequest* request,
+                                   v1::EnrollResponse* response) override;
+  grpc::ServerUnaryReactor* CreateEnrollment(Context* context,
+                                             const v1::CreateEnrollmentRequest* request,
+                                             v1::Enrollment* response) override;
+
+ private:
+  void SetCapacity(v1::HostCapacity* capacity) const;
+  void SetSessionLimits(v1::SessionLimits* limits) const;
+  absl::Status CountBuilds(v1::ServerInfo* info) const;
+
+  CallGate& gate_;
+  const ServerFacts facts_;
+  const build::Builds& builds_;
+  const session::Sessions& sessions_;
+  const Clock& clock_;
+  const absl::Duration start_;
+};
+
+}  // namespace kdbg::service

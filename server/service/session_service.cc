@@ -1,0 +1,316 @@
+#include "server/service/session_service.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
+#include "proto/support/sha256.h"
+#include "proto/support/status_macros.h"
+#include "server/service/build_finder.h"
+#include "server/service/convert_common.h"
+#include "server/service/convert_session.h"
+#include "server/service/gdb_talk.h"
+#include "server/service/page.h"
+#include "server/service/resources.h"
+#include "server/service/snapshot_feed.h"
+#include "server/service/unary.h"
+
+namespace kdbg::service {
+namespace {
+
+constexpr char kNoInitramfs[] = "none";
+
+std::string_view KindName(build::BuildKind kind) {
+  return kind == build::BuildKind::kKernel ? "kernel" : "initramfs";
+}
+
+// Has `build` left an artifact of the right kind?
+absl::Status CheckUsable(const build::BuildRecord& build, build::BuildKind kind) {
+  const std::string name = ResourceName(kBuilds, build.id);
+  const std::string field = fmt::format("session.{}", KindName(kind));
+  if (build.kind() != kind) {
+    return InvalidField(field, name,
+                        fmt::format("{} made no {}: name another build", name, KindName(kind)));
+  }
+  if (build.state == build::BuildState::kSucceeded) return absl::OkStatus();
+  const std::string state(build::ToString(build.state));
+  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+                   fmt::format("{} is {}: {}", name, state,
+                               build::IsFinal(build.state) ? "name a build that succeeded"
+                                                           : "wait until it has succeeded"),
+                   {{"resource", name}, {"state", state}});
+}
+
+}  // namespace
+
+absl::StatusOr<session::SessionRecord> SessionServiceImpl::Find(Call& call,
+                                                                const std::string& name) {
+  KDBG_ASSIGN_OR_RETURN(const std::string id, ParseResourceName(kSessions, name));
+  absl::StatusOr<session::SessionRecord> session = sessions_.Get(id);
+  if (absl::IsNotFound(session.status())) return ResourceNotFound(ResourceName(kSessions, id));
+  if (session.ok()) KDBG_RETURN_IF_ERROR(call.Check(ResourceOf(*session)));
+  return session;
+}
+
+absl::Status SessionServiceImpl::Promise(Call& call, const std::string& name,
+                                         std::string_view what) {
+  KDBG_RETURN_IF_ERROR(Find(call, name).status());
+  return NotImplemented(call, what);
+}
+
+absl::StatusOr<build::BuildRecord> SessionServiceImpl::ChooseBuild(const Call& call,
+                                                                   const std::string& name,
+                                                                   build::BuildKind kind) const {
+  if (!name.empty()) {
+    KDBG_ASSIGN_OR_RETURN(
+        build::BuildRecord build,
+        FindBuild(builds_, call.user(), name, fmt::format("session.{}", KindName(kind))));
+    KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(build)));
+    KDBG_RETURN_IF_ERROR(CheckUsable(build, kind));
+    return build;
+  }
+  absl::StatusOr<build::BuildRecord> newest = builds_.NewestSuccessful(call.user(), kind);
+  if (!absl::IsNotFound(newest.status())) return newest;
+  return MakeError(absl::StatusCode::kNotFound, Reason::kNoDefaultBuild,
+                   fmt::format("{} has no successful {} build yet: run `kdbgctl {} build`, or name "
+                               "somebody else's",
+                               call.user(), KindName(kind), KindName(kind)),
+                   {{"kind", std::string(KindName(kind))}});
+}
+
+absl::Status SessionServiceImpl::ChooseBuilds(const Call& call, const v1::Session& wanted,
+                                              session::SessionRequest* request) const {
+  KDBG_ASSIGN_OR_RETURN(const build::BuildRecord kernel,
+                        ChooseBuild(call, wanted.kernel(), build::BuildKind::kKernel));
+  request->kernel_build = kernel.id;
+  request->kernel_artifact = kernel.artifact_id;
+  if (wanted.initramfs() == kNoInitramfs) return absl::OkStatus();
+  KDBG_ASSIGN_OR_RETURN(const build::BuildRecord initramfs,
+                        ChooseBuild(call, wanted.initramfs(), build::BuildKind::kInitramfs));
+  request->initramfs_build = initramfs.id;
+  request->initramfs_artifact = initramfs.artifact_id;
+  return absl::OkStatus();
+}
+
+absl::Status SessionServiceImpl::Create(Call& call, const v1::CreateSessionRequest& request,
+                                        v1::Session* response) {
+  KDBG_RETURN_IF_ERROR(call.CheckCollection());
+  KDBG_ASSIGN_OR_RETURN(session::SessionRequest wanted, RequestOf(request));
+  if (request.queue()) return NotImplemented(call, "waiting for quota (`queue`)");
+  std::optional<session::SessionRecord> created;
+  const auto create = [&]() -> absl::StatusOr<std::string> {
+    KDBG_RETURN_IF_ERROR(ChooseBuilds(call, request.session(), &wanted));
+    KDBG_ASSIGN_OR_RETURN(created, sessions_.Create(call.user(), wanted));
+    return created->id;
+  };
+  KDBG_ASSIGN_OR_RETURN(const std::string id,
+                        requests_.Once(call.user(), call.rule().method, request.request_id(),
+                                       Sha256Hex(request.SerializeAsString()), create));
+  if (!created) {
+    KDBG_ASSIGN_OR_RETURN(created, sessions_.Get(id));
+  }
+  *response = ToMessage(*created);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::CreateSession(Context* context,
+                                                            const v1::CreateSessionRequest* request,
+                                                            v1::Session* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/CreateSession"),
+      [this, request, response](Call& call) { return Create(call, *request, response); });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::GetSession(Context* context,
+                                                         const v1::GetSessionRequest* request,
+                                                         v1::Session* response) {
+  return RunUnary(gate_, context, Rpc("SessionService/GetSession"),
+                  [this, request, response](Call& call) -> absl::Status {
+                    KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
+                                          Find(call, request->name()));
+                    *response = ToMessage(session);
+                    return absl::OkStatus();
+                  });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::ListSessions(Context* context,
+                                                           const v1::ListSessionsRequest* request,
+                                                           v1::ListSessionsResponse* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/ListSessions"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_RETURN_IF_ERROR(call.CheckCollection());
+        const std::string query = fmt::format("sessions {} {} {}", call.user(),
+                                              request->all_owners(), request->include_ended());
+        KDBG_ASSIGN_OR_RETURN(const Page page,
+                              ParsePage(request->page_size(), request->page_token(), query));
+        session::Sessions::ListQuery list;
+        if (!request->all_owners()) list.owner = call.user();
+        list.include_ended = request->include_ended();
+        list.before_sequence = page.before_sequence;
+        list.limit = page.size + 1;
+        auto sessions = sessions_.List(list);
+        response->set_next_page_token(CutPage(page, query, &sessions));
+        for (const auto& session : sessions) {
+          *response->add_sessions() =
+              call.MaySee(ResourceOf(session)) ? ToMessage(session) : ToStrangersMessage(session);
+        }
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerWriteReactor<v1::Session>* SessionServiceImpl::WatchSession(
+    Context* context, const v1::GetSessionRequest* request) {
+  return WriteStream<v1::Session>::Start(
+      gate_, context, Rpc("SessionService/WatchSession"),
+      [this, request](Call& call,
+                      Waker waker) -> absl::StatusOr<std::unique_ptr<Feed<v1::Session>>> {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        auto changes = sessions_.Subscribe(
+            session.id, [waker = std::move(waker)](const session::SessionRecord&) { waker(); });
+        const auto load = [this, id = session.id](v1::Session* next) -> absl::StatusOr<bool> {
+          KDBG_ASSIGN_OR_RETURN(const session::SessionRecord now, sessions_.Get(id));
+          *next = ToMessage(now);
+          return session::IsFinal(now.state);
+        };
+        return std::make_unique<SnapshotFeed<v1::Session>>(std::move(changes), load);
+      });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::DeleteSession(Context* context,
+                                                            const v1::DeleteSessionRequest* request,
+                                                            google::protobuf::Empty*) {
+  return RunUnary(gate_, context, Rpc("SessionService/DeleteSession"),
+                  [this, request](Call& call) -> absl::Status {
+                    const auto session = Find(call, request->name());
+                    if (absl::IsNotFound(session.status())) return call.CheckGone();
+                    KDBG_RETURN_IF_ERROR(session.status());
+                    return sessions_.Delete(session->id);
+                  });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::RenewSession(Context* context,
+                                                           const v1::RenewSessionRequest* request,
+                                                           v1::Session* response) {
+  return RunUnary(gate_, context, Rpc("SessionService/RenewSession"),
+                  [this, request, response](Call& call) -> absl::Status {
+                    KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
+                                          Find(call, request->name()));
+                    std::optional<absl::Duration> ttl;
+                    if (request->has_ttl()) {
+                      KDBG_ASSIGN_OR_RETURN(ttl, PositiveDuration(request->ttl(), "ttl"));
+                    }
+                    KDBG_ASSIGN_OR_RETURN(const session::SessionRecord renewed,
+                                          sessions_.Renew(session.id, ttl));
+                    *response = ToMessage(renewed);
+                    return absl::OkStatus();
+                  });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::PauseSession(Context* context,
+                                                           const v1::PauseSessionRequest* request,
+                                                           v1::Session* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/PauseSession"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord paused, sessions_.Pause(session.id));
+        *response = ToMessage(paused);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::ResumeSession(Context* context,
+                                                            const v1::ResumeSessionRequest* request,
+                                                            v1::Session* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/ResumeSession"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord running, sessions_.Resume(session.id));
+        *response = ToMessage(running);
+        return absl::OkStatus();
+      });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::ResetSession(Context* context,
+                                                           const v1::ResetSessionRequest* request,
+                                                           v1::Session*) {
+  return RunUnary(gate_, context, Rpc("SessionService/ResetSession"), [this, request](Call& call) {
+    return Promise(call, request->name(), "resetting a session");
+  });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::SaveSession(Context* context,
+                                                          const v1::SaveSessionRequest* request,
+                                                          v1::Session*) {
+  return RunUnary(gate_, context, Rpc("SessionService/SaveSession"), [this, request](Call& call) {
+    return Promise(call, request->name(), "saving a session");
+  });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::RestoreSession(Context* context,
+                                                             const v1::RestoreSessionRequest*,
+                                                             v1::Session*) {
+  return RunUnary(gate_, context, Rpc("SessionService/RestoreSession"),
+                  [](Call& call) { return NotImplemented(call, "restoring a session"); });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::DumpSession(Context* context,
+                                                          const v1::DumpSessionRequest* request,
+                                                          v1::Session*) {
+  return RunUnary(gate_, context, Rpc("SessionService/DumpSession"), [this, request](Call& call) {
+    return Promise(call, request->name(), "dumping a guest's memory");
+  });
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::ShareSession(Context* context,
+                                                           const v1::ShareSessionRequest* request,
+                                                           v1::Session*) {
+  return RunUnary(gate_, context, Rpc("SessionService/ShareSession"), [this, request](Call& call) {
+    return Promise(call, request->name(), "sharing a session");
+  });
+}
+
+grpc::ServerWriteReactor<v1::ConsoleChunk>* SessionServiceImpl::ReadConsole(
+    Context* context, const v1::ReadConsoleRequest* request) {
+  return WriteStream<v1::ConsoleChunk>::Start(
+      gate_, context, Rpc("SessionService/ReadConsole"),
+      [this, request](Call& call,
+                      Waker waker) -> absl::StatusOr<std::unique_ptr<Feed<v1::ConsoleChunk>>> {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        return MakeConsoleFeed(sessions_, session.id, *request, std::move(waker));
+      });
+}
+
+grpc::ServerBidiReactor<v1::AttachConsoleRequest, v1::ConsoleChunk>*
+SessionServiceImpl::AttachConsole(Context* context) {
+  using Stream = DuplexStream<v1::AttachConsoleRequest, v1::ConsoleChunk>;
+  return Stream::Start(gate_, context, Rpc("SessionService/AttachConsole"),
+                       [this](Call& call, const v1::AttachConsoleRequest& first,
+                              Waker waker) -> absl::StatusOr<std::unique_ptr<ConsoleTalk>> {
+                         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
+                                               Find(call, first.start().name()));
+                         return MakeConsoleTalk(sessions_, console_seats_, session.id, call.user(),
+                                                first.start(), std::move(waker));
+                       });
+}
+
+grpc::ServerBidiReactor<v1::GdbClientFrame, v1::GdbServerFrame>* SessionServiceImpl::AttachGdb(
+    Context* context) {
+  using Stream = DuplexStream<v1::GdbClientFrame, v1::GdbServerFrame>;
+  return Stream::Start(gate_, context, Rpc("SessionService/AttachGdb"),
+                       [this](Call& call, const v1::GdbClientFrame& first,
+                              Waker waker) -> absl::StatusOr<std::unique_ptr<GdbTalk>> {
+                         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
+                                               Find(call, first.start().name()));
+                         KDBG_ASSIGN_OR_RETURN(auto door, sessions_.door(session.id));
+                         return MakeGdbTalk(std::move(door), call.user(), std::move(waker));
+                       });
+}
+
+}  // namespace kdbg::service
