@@ -13,11 +13,16 @@ namespace kdbg::service {
 using google::protobuf::util::TimeUtil;
 
 void Set(absl::Time time, google::protobuf::Timestamp* message) {
-  *message = TimeUtil::MicrosecondsToTimestamp(absl::ToUnixMicros(time));
+  // From year 1 to 9999: infinite times are no valid timestamps.
+  constexpr std::int64_t kFirst = TimeUtil::kTimestampMinSeconds * 1'000'000;
+  constexpr std::int64_t kLast = TimeUtil::kTimestampMaxSeconds * 1'000'000;
+  *message = TimeUtil::MicrosecondsToTimestamp(std::clamp(absl::ToUnixMicros(time), kFirst, kLast));
 }
 
 void Set(absl::Duration duration, google::protobuf::Duration* message) {
-  *message = TimeUtil::MicrosecondsToDuration(absl::ToInt64Microseconds(duration));
+  constexpr std::int64_t kLast = TimeUtil::kDurationMaxSeconds * 1'000'000;
+  *message = TimeUtil::MicrosecondsToDuration(
+      std::clamp(absl::ToInt64Microseconds(duration), -kLast, kLast));
 }
 
 absl::StatusOr<absl::Duration> PositiveDuration(const google::protobuf::Duration& message,

@@ -1,5 +1,6 @@
 #include "server/service/convert_session.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 #include <variant>
@@ -189,6 +190,7 @@ absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest
   const v1::Session& wanted = request.session();
   session::SessionRequest result;
   KDBG_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  result.request_id = request.request_id();
   if (wanted.shape().vcpu_count() < 0) {
     return InvalidField("session.shape.vcpu_count", std::to_string(wanted.shape().vcpu_count()),
                         "session.shape.vcpu_count is negative: 1 is the default");

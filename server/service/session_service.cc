@@ -8,7 +8,6 @@
 
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
-#include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
 #include "server/service/build_finder.h"
 #include "server/service/convert_common.h"
@@ -101,19 +100,10 @@ absl::Status SessionServiceImpl::Create(Call& call, const v1::CreateSessionReque
   KDBG_RETURN_IF_ERROR(call.CheckCollection());
   KDBG_ASSIGN_OR_RETURN(session::SessionRequest wanted, RequestOf(request));
   if (request.queue()) return NotImplemented(call, "waiting for quota (`queue`)");
-  std::optional<session::SessionRecord> created;
-  const auto create = [&]() -> absl::StatusOr<std::string> {
-    KDBG_RETURN_IF_ERROR(ChooseBuilds(call, request.session(), &wanted));
-    KDBG_ASSIGN_OR_RETURN(created, sessions_.Create(call.user(), wanted));
-    return created->id;
-  };
-  KDBG_ASSIGN_OR_RETURN(const std::string id,
-                        requests_.Once(call.user(), call.rule().method, request.request_id(),
-                                       Sha256Hex(request.SerializeAsString()), create));
-  if (!created) {
-    KDBG_ASSIGN_OR_RETURN(created, sessions_.Get(id));
-  }
-  *response = ToMessage(*created);
+  KDBG_RETURN_IF_ERROR(ChooseBuilds(call, request.session(), &wanted));
+  KDBG_ASSIGN_OR_RETURN(const session::SessionRecord created,
+                        sessions_.Create(call.user(), wanted));
+  *response = ToMessage(created);
   return absl::OkStatus();
 }
 

@@ -10,16 +10,14 @@
 #include "server/build/builds.h"
 #include "server/service/call_gate.h"
 #include "server/service/console_streams.h"
-#include "server/service/request_log.h"
 #include "server/session/sessions.h"
 
 namespace kdbg::service {
 
 class SessionServiceImpl final : public v1::SessionService::CallbackService {
  public:
-  SessionServiceImpl(CallGate& gate, session::Sessions& sessions, build::Builds& builds,
-                     RequestLog& requests)
-      : gate_(gate), sessions_(sessions), builds_(builds), requests_(requests) {}
+  SessionServiceImpl(CallGate& gate, session::Sessions& sessions, build::Builds& builds)
+      : gate_(gate), sessions_(sessions), builds_(builds) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* CreateSession(Context* context, const v1::CreateSessionRequest* request,
@@ -70,7 +68,6 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
   CallGate& gate_;
   session::Sessions& sessions_;
   build::Builds& builds_;
-  RequestLog& requests_;
   ConsoleSeats console_seats_;
 };
 
