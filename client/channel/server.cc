@@ -1,0 +1,92 @@
+#include "client/channel/server.h"
+
+#include <fmt/format.h>
+#include <grpcpp/create_channel_posix.h>
+
+#include "proto/contract/status_codec.h"
+#include "proto/support/status_macros.h"
+#include "proto/support/unique_fd.h"
+
+namespace kdbg::client {
+namespace {
+
+constexpr int kLargestMessage = 32 << 20;
+constexpr absl::Duration kDrainPatience = absl::Milliseconds(500);
+
+grpc::ChannelArguments Arguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kLargestMessage);
+  // The server is next door or behind an ssh that is already there: look again soon.
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // No names to resolve here, and a proxy variable must not divert a local socket.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  return arguments;
+}
+
+std::chrono::system_clock::time_point From(absl::Time time) { return absl::ToChronoTime(time); }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Connect(const ServerAddress& address) {
+  std::unique_ptr<Server> server(new Server(address));
+  if (const auto* local = std::get_if<UnixAddress>(&address)) {
+    // gRPC would say "failed to connect to all addresses"; the kernel knows why.
+    KDBG_ASSIGN_OR_RETURN(const int fd, ConnectUnix(local->socket));
+    UniqueFd close_again(fd);
+  }
+  KDBG_RETURN_IF_ERROR(server->Open());
+  return server;
+}
+
+absl::Status Server::Open() {
+  if (const auto* local = std::get_if<UnixAddress>(&address_)) {
+    channel_ = grpc::CreateCustomChannel("unix:" + local->socket.string(),
+                                         grpc::InsecureChannelCredentials(), Arguments());
+  } else {
+    channel_.reset();
+    KDBG_ASSIGN_OR_RETURN(ssh_, SshLink::Open(std::get<SshAddress>(address_)));
+    channel_ = grpc::CreateCustomInsecureChannelFromFd("localhost", ssh_->TakeFd(), Arguments());
+  }
+  stubs_ = {v1::ServerService::NewStub(channel_), v1::SourceService::NewStub(channel_),
+            v1::BuildService::NewStub(channel_), v1::ArtifactService::NewStub(channel_),
+            v1::SessionService::NewStub(channel_)};
+  return absl::OkStatus();
+}
+
+void Server::SetDeadline(grpc::ClientContext& context, absl::Duration deadline) {
+  context.set_deadline(From(absl::Now() + deadline));
+}
+
+absl::Status Server::Translate(const grpc::Status& status) {
+  absl::Status translated = FromGrpcStatus(status);
+  if (!absl::IsUnavailable(translated) || !status.error_details().empty()) return translated;
+  // Made by gRPC, not by kdbgd: the connection is gone or never was.
+  if (ssh_ != nullptr) {
+    return absl::UnavailableError(fmt::format("{}: {}", ToString(address_), ssh_->Complaint()));
+  }
+  const auto again = ConnectUnix(std::get<UnixAddress>(address_).socket);
+  if (!again.ok()) return again.status();
+  UniqueFd close_again(*again);
+  return absl::UnavailableError(fmt::format("{}: kdbgd broke off the call ({}): try again",
+                                            ToString(address_), status.error_message()));
+}
+
+bool Server::Reconnect(absl::Duration patience) {
+  if (ssh_ != nullptr) {
+    if (!Open().ok()) return false;
+    // A channel on a descriptor looks connected from the start; a call that waits shows what it is
+    // worth.
+    return Call<v1::ServerService>(&v1::ServerService::Stub::GetServerInfo,
+                                   v1::GetServerInfoRequest(), patience)
+        .ok();
+  }
+  // A daemon that is draining answers until it goes: wait for that, or it would use up every
+  // attempt at once.
+  channel_->WaitForStateChange(GRPC_CHANNEL_READY, From(absl::Now() + kDrainPatience));
+  return channel_->WaitForConnected(From(absl::Now() + patience));
+}
+
+}  // namespace kdbg::client

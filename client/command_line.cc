@@ -1,0 +1,508 @@
+#include "client/command_line.h"
+
+#include <fmt/format.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "client/command_words.h"
+#include "client/commands/artifact.h"
+#include "client/commands/build.h"
+#include "client/commands/console.h"
+#include "client/commands/debug.h"
+#include "client/commands/gdb.h"
+#include "client/commands/gdb_relay_commands.h"
+#include "client/commands/info.h"
+#include "client/commands/initramfs.h"
+#include "client/commands/kernel.h"
+#include "client/commands/session.h"
+#include "client/commands/source.h"
+#include "client/commands/source_server.h"
+
+namespace kdbg::client {
+namespace {
+
+using Run = std::function<CommandEnd(Context&)>;
+
+constexpr char kHidden[] = "";
+
+// Examples before options: that is what one came for.
+class ExamplesFirst : public CLI::Formatter {
+ public:
+  void Add(const CLI::App* app, std::string examples) { examples_[app] = std::move(examples); }
+  std::string make_description(const CLI::App* app) const override {
+    const auto found = examples_.find(app);
+    return fmt::format("{}\n\n{}", app->get_description(),
+                       found == examples_.end() ? "" : "Examples:\n" + found->second + "\n");
+  }
+
+ private:
+  std::map<const CLI::App*, std::string> examples_;
+};
+
+class Grammar {
+ public:
+  Grammar() : app_("kdbgctl: build, boot and debug kernels with kdbgd", "kdbgctl") {
+    app_.formatter(formatter_);
+    app_.fallthrough();
+    app_.require_subcommand(1);
+    app_.set_version_flag("--version", KDBG_VERSION);
+    app_.add_option("--server", command_.server,
+                    "unix:PATH or ssh://HOST; else KDBG_SERVER, the configuration file, the "
+                    "default socket");
+    app_.add_option("-o,--format", format_, "table, json or name")
+        ->check(CLI::IsMember({"table", "json", "name"}));
+    app_.add_flag("-q,--quiet", quiet_, "no progress, no notes");
+    formatter_->Add(&app_,
+                    "  kdbgctl kernel build linux-6.1.tar.xz\n"
+                    "  kdbgctl initramfs build --busybox busybox-1.35.0.tar.bz2\n"
+                    "  kdbgctl debug --break vfs_read\n");
+  }
+
+  CLI::App* Noun(const std::string& name, const std::string& description,
+                 const std::string& examples) {
+    CLI::App* noun = app_.add_subcommand(name, description);
+    noun->require_subcommand(1);
+    formatter_->Add(noun, examples);
+    return noun;
+  }
+
+  CLI::App* Command(CLI::App* parent, const std::string& name, const std::string& description,
+                    const std::string& examples, Run run) {
+    CLI::App* command = (parent != nullptr ? parent : &app_)->add_subcommand(name, description);
+    formatter_->Add(command, examples);
+    command->callback([this, run = std::move(run)] { command_.run = run; });
+    return command;
+  }
+
+  void NotYet(CLI::App* parent, const std::string& name) {
+    const std::string full =
+        parent != nullptr ? fmt::format("{} {}", parent->get_name(), name) : name;
+    Command(parent, name, "not in this version", "",
+            [full](Context&) -> CommandEnd {
+              return absl::UnimplementedError(fmt::format("{}: not in this version", full));
+            })
+        ->group(kHidden)
+        ->allow_extras()
+        ->fallthrough(false);
+  }
+
+  std::variant<ParsedCommand, int> Parse(int argc, char** argv);
+
+ private:
+  int Explain(const CLI::ParseError& error, int argc, char** argv);
+  std::string UnknownCommand(int argc, char** argv) const;
+
+  std::shared_ptr<ExamplesFirst> formatter_ = std::make_shared<ExamplesFirst>();
+  CLI::App app_;
+  ParsedCommand command_;
+  std::string format_ = "table";
+  bool quiet_ = false;
+};
+
+std::variant<ParsedCommand, int> Grammar::Parse(int argc, char** argv) {
+  try {  // CLI11's way; none of it leaves this function
+    app_.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return Explain(error, argc, argv);
+  }
+  command_.format = format_ == "json"   ? Format::kJson
+                    : format_ == "name" ? Format::kName
+                                        : Format::kTable;
+  command_.talk = quiet_ ? Talk::kQuiet : Talk::kNormal;
+  return std::move(command_);
+}
+
+int Grammar::Explain(const CLI::ParseError& error, int argc, char** argv) {
+  if (error.get_exit_code() == 0) return app_.exit(error);  // help, version
+  const CLI::App* at = &app_;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  const std::string unknown = UnknownCommand(argc, argv);
+  if (!unknown.empty()) {
+    std::fputs(unknown.c_str(), stderr);
+    return kExitUsage;
+  }
+  std::string parents;
+  for (const CLI::App* up = at->get_parent(); up != nullptr; up = up->get_parent()) {
+    parents = up->get_name() + " " + parents;
+  }
+  if (at->get_require_subcommand_min() > 0) {
+    std::fputs(at->help(parents + at->get_name()).c_str(), stderr);
+  } else {
+    const std::string name = parents + at->get_name();
+    std::fputs(fmt::format("kdbgctl: {}\nhint: {} --help\n", error.what(), name).c_str(), stderr);
+  }
+  return kExitUsage;
+}
+
+// The first word that should be a command and is none.
+std::string Grammar::UnknownCommand(int argc, char** argv) const {
+  const CLI::App* at = &app_;
+  for (int i = 1; i < argc && at->get_require_subcommand_min() > 0; ++i) {
+    const std::string word = argv[i];
+    if (word == "-o" || word == "--format" || word == "--server") {
+      ++i;
+      continue;
+    }
+    if (word.starts_with("-")) continue;
+    std::vector<std::string> known;
+    const CLI::App* next = nullptr;
+    for (const CLI::App* command : at->get_subcommands([](const CLI::App*) { return true; })) {
+      if (command->get_name() == word) next = command;
+      if (!command->get_group().empty()) known.push_back(command->get_name());
+    }
+    if (next == nullptr) {
+      const std::string nearest = NearestWord(word, known);
+      const std::string where = at == &app_ ? "kdbgctl" : "kdbgctl " + at->get_name();
+      return fmt::format(
+          "kdbgctl: unknown command '{}'\nhint: {}\n", word,
+          nearest.empty() ? where + " --help" : fmt::format("did you mean {} {}?", where, nearest));
+    }
+    at = next;
+  }
+  return "";
+}
+
+// A command with one required argument.
+void AddOneArgument(Grammar& grammar, CLI::App* noun, const std::string& name,
+                    const std::string& description, const std::string& placeholder,
+                    const std::string& meaning,
+                    CommandEnd (*command)(Context&, const std::string&)) {
+  auto argument = std::make_shared<std::string>();
+  grammar
+      .Command(noun, name, description, "",
+               [=](Context& context) { return command(context, *argument); })
+      ->add_option(placeholder, *argument, meaning)
+      ->required();
+}
+
+void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
+  command->add_option("--name", options.name, "a name of your own; also names the line of work");
+  command->add_option("--arch", options.architecture, "x86_64, arm64 or riscv64");
+  command
+      ->add_option("--config", options.configs,
+                   "a base (tiny, defconfig, NAME_defconfig), a whole .config or a fragment; "
+                   "repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--set", options.config_items, "CONFIG_X=y; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--patch", options.patches, "a patch to apply; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--ref", options.source.ref, "branch, tag or commit of a git URL");
+  command->add_option("--make", options.make_variables, "VARIABLE=VALUE for make; repeatable")
+      ->allow_extra_args(false);
+  command->add_flag("--private", options.is_private, "for you and admins only");
+  command->add_flag("--clean", options.clean, "start from an empty build directory");
+  command->add_flag("--no-cache", options.skip_cache, "compile even what the store has");
+}
+
+constexpr char kSourceHelp[] = "a tarball, server:/PATH on the server, sources/ID or a URL";
+
+void AddKernel(Grammar& grammar) {
+  CLI::App* noun = grammar.Noun("kernel", "build kernels with debug information",
+                                "  kdbgctl kernel build linux-6.1.tar.xz\n");
+  auto options = std::make_shared<KernelBuildOptions>();
+  auto server_path = std::make_shared<bool>(false);
+  CLI::App* build = grammar.Command(
+      noun, "build", "build a kernel from a source",
+      "  kdbgctl kernel build linux-6.1.tar.xz\n"
+      "  kdbgctl kernel build server:/usr/src/linux-source-6.1.tar.xz --config defconfig\n"
+      "  kdbgctl kernel build sources/s-7 --set CONFIG_KASAN=y --name kasan --detach\n",
+      [=](Context& context) {
+        if (*server_path) options->source.text = "server:" + options->source.text;
+        return KernelBuild(context, *options);
+      });
+  build->add_option("SOURCE", options->source.text, kSourceHelp)->required();
+  AddKernelOptions(build, *options);
+  build->add_flag("--server-path", *server_path, "SOURCE is a path on the server");
+  build->add_flag("--detach", options->detach, "do not wait for it");
+  grammar.NotYet(noun, "menuconfig");
+}
+
+void AddInitramfs(Grammar& grammar) {
+  CLI::App* noun = grammar.Noun("initramfs", "build root file systems",
+                                "  kdbgctl initramfs build --busybox busybox-1.35.0.tar.bz2\n");
+  auto options = std::make_shared<InitramfsBuildOptions>();
+  CLI::App* build = grammar.Command(
+      noun, "build", "build a BusyBox root file system",
+      "  kdbgctl initramfs build --busybox busybox-1.35.0.tar.bz2\n"
+      "  kdbgctl initramfs build --init my-init.sh --overlay tools.tar --name tools\n",
+      [=](Context& context) { return InitramfsBuild(context, *options); });
+  build->add_option("--busybox", options->busybox,
+                    std::string(kSourceHelp) + "; default your newest BusyBox source");
+  build->add_option("--name", options->name, "a name of your own");
+  build->add_option("--arch", options->architecture, "x86_64, arm64 or riscv64");
+  build->add_option("--init", options->init, "a program to be /init");
+  build->add_option("--overlay", options->overlays, "a tar file laid over the tree; repeatable")
+      ->allow_extra_args(false);
+  build->add_option("--modules", options->modules, "a kernel build whose modules go in");
+  build->add_option("--set", options->config_items, "CONFIG_X=y of BusyBox; repeatable")
+      ->allow_extra_args(false);
+  build->add_flag("--private", options->is_private, "for you and admins only");
+  build->add_flag("--clean", options->clean, "start from an empty build directory");
+  build->add_flag("--no-cache", options->skip_cache, "compile even what the store has");
+  build->add_flag("--detach", options->detach, "do not wait for it");
+}
+
+constexpr char kBuildHelp[] = "a build's id or name";
+
+void AddBuild(Grammar& grammar) {
+  CLI::App* noun = grammar.Noun("build", "builds: what runs, what ran, their logs",
+                                "  kdbgctl build list\n  kdbgctl build log -f b-7\n");
+  auto all = std::make_shared<bool>(false);
+  grammar
+      .Command(
+          noun, "list", "your builds, newest first", "",
+          [=](Context& context) { return BuildList(context, *all ? Owners::kAll : Owners::kMine); })
+      ->add_flag("--all", *all, "others' shared builds too");
+  AddOneArgument(grammar, noun, "show", "one build", "BUILD", kBuildHelp, BuildShow);
+  AddOneArgument(grammar, noun, "watch", "follow a build to its end", "BUILD", kBuildHelp,
+                 BuildWatch);
+  auto log = std::make_shared<BuildLogOptions>();
+  CLI::App* log_command = grammar.Command(
+      noun, "log", "what make said", "  kdbgctl build log b-7\n  kdbgctl build log -f b-7\n",
+      [=](Context& context) { return BuildLog(context, *log); });
+  log_command->add_option("BUILD", log->build, kBuildHelp)->required();
+  log_command->add_flag("-f,--follow", log->follow, "go on until the build ends");
+  log_command->add_option("--since", log->since_bytes,
+                          "from this byte; a negative number counts from the end");
+  AddOneArgument(grammar, noun, "cancel", "end a build and every process of it", "BUILD",
+                 kBuildHelp, BuildCancel);
+  AddOneArgument(grammar, noun, "rm", "forget a build that has ended", "BUILD", kBuildHelp,
+                 BuildDelete);
+}
+
+constexpr char kArtifactHelp[] = "an artifact's id, or a build's id or name";
+
+CommandEnd PinIt(Context& context, const std::string& artifact) {
+  return ArtifactPin(context, artifact, Pin::kAdd);
+}
+CommandEnd UnpinIt(Context& context, const std::string& artifact) {
+  return ArtifactPin(context, artifact, Pin::kRemove);
+}
+
+void AddArtifact(Grammar& grammar) {
+  CLI::App* noun = grammar.Noun("artifact", "what builds left behind",
+                                "  kdbgctl artifact show a-7\n  kdbgctl artifact get a-7\n");
+  auto all = std::make_shared<bool>(false);
+  grammar
+      .Command(noun, "list", "your artifacts, newest first", "",
+               [=](Context& context) {
+                 return ArtifactList(context, *all ? Owners::kAll : Owners::kMine);
+               })
+      ->add_flag("--all", *all, "others' shared artifacts too");
+  AddOneArgument(grammar, noun, "show", "one artifact and its files", "ARTIFACT", kArtifactHelp,
+                 ArtifactShow);
+  auto get = std::make_shared<ArtifactGetOptions>();
+  CLI::App* get_command =
+      grammar.Command(noun, "get", "fetch files",
+                      "  kdbgctl artifact get a-7                    everything, into ./a-7\n"
+                      "  kdbgctl artifact get a-7 vmlinux config     two files, here\n"
+                      "  kdbgctl artifact get a-7 config --stdout\n",
+                      [=](Context& context) { return ArtifactGet(context, *get); });
+  get_command->add_option("ARTIFACT", get->artifact, kArtifactHelp)->required();
+  get_command->add_option("FILE", get->files, "paths below the artifact; none: all");
+  get_command->add_option("--output", get->destination,
+                          "the file, when one is named; else the directory");
+  get_command->add_flag("--stdout", get->to_stdout, "one file, to standard output");
+  AddOneArgument(grammar, noun, "pin", "keep an artifact", "ARTIFACT", kArtifactHelp, PinIt);
+  AddOneArgument(grammar, noun, "unpin", "take your pin back", "ARTIFACT", kArtifactHelp, UnpinIt);
+  AddOneArgument(grammar, noun, "rm", "delete an artifact", "ARTIFACT", kArtifactHelp,
+                 ArtifactDelete);
+}
+
+void AddSource(Grammar& grammar) {
+  CLI::App* noun =
+      grammar.Noun("source", "what the server has imported", "  kdbgctl source list\n");
+  grammar.Command(noun, "list", "your sources, newest first", "", SourceList);
+  AddOneArgument(grammar, noun, "show", "one source", "SOURCE", "a source's id", SourceShow);
+  AddOneArgument(grammar, noun, "rm", "forget a source", "SOURCE", "a source's id", SourceDelete);
+  auto source = std::make_shared<std::string>();
+  auto path = std::make_shared<std::string>();
+  CLI::App* cat = grammar.Command(
+      noun, "cat", "print one file of a source", "  kdbgctl source cat s-7 init/main.c\n",
+      [=](Context& context) { return SourceCat(context, *source, *path); });
+  cat->add_option("SOURCE", *source, "a source's id")->required();
+  cat->add_option("PATH", *path, "below the source root")->required();
+}
+
+void AddSessionOptions(CLI::App* command, SessionCreateOptions& options) {
+  command->add_option("--initramfs", options.initramfs,
+                      "build id or name, or none; default your newest");
+  command->add_option("--cpus", options.cpus, "default 1")->check(CLI::PositiveNumber);
+  command->add_option("--memory", options.memory, "256M, 2G; default 256M");
+  command->add_option("--append", options.append, "more for the kernel's command line");
+  command->add_option("--stop-at", options.stop_at,
+                      "start_kernel (default), another function, shell, reset or none");
+  command->add_option("--accel", options.accelerator, "auto (default), kvm or tcg");
+  command->add_option("--ttl", options.ttl, "how long it lives: 90m, 2h");
+  command->add_flag("--kaslr", options.kaslr, "let the kernel place itself at random");
+  command->add_flag("--queue", options.queue, "wait for quota instead of failing");
+  for (const char* later : {"--disk", "--net", "--share"}) {
+    command
+        ->add_flag_function(
+            later,
+            [later](std::int64_t) {
+              throw CLI::ValidationError(fmt::format("{}: not in this version", later));
+            },
+            "not in this version")
+        ->group(kHidden);
+  }
+}
+
+constexpr char kSessionHelp[] = "a session's id";
+
+void AddSession(Grammar& grammar) {
+  CLI::App* noun = grammar.Noun("session", "guests on lease",
+                                "  kdbgctl session create\n  kdbgctl session list\n");
+  auto create = std::make_shared<SessionCreateOptions>();
+  CLI::App* create_command =
+      grammar.Command(noun, "create", "boot a kernel and stop where it can be debugged",
+                      "  kdbgctl session create\n"
+                      "  kdbgctl session create --kernel kasan --memory 1G --stop-at shell\n"
+                      "  kdbgctl session create --stop-at vfs_read --append 'loglevel=8'\n",
+                      [=](Context& context) { return SessionCreate(context, *create); });
+  create_command->add_option("--kernel", create->kernel, "build id or name; default your newest");
+  AddSessionOptions(create_command, *create);
+  create_command->add_flag("--no-wait", create->no_wait, "do not wait until it is ready");
+  auto all = std::make_shared<bool>(false);
+  auto ended = std::make_shared<bool>(false);
+  CLI::App* list =
+      grammar.Command(noun, "list", "your sessions, newest first", "", [=](Context& context) {
+        return SessionList(context, *all ? Owners::kAll : Owners::kMine,
+                           *ended ? Ended::kInclude : Ended::kLeaveOut);
+      });
+  list->add_flag("--all", *all, "others' too: who holds what");
+  list->add_flag("--ended", *ended, "ended ones too");
+  AddOneArgument(grammar, noun, "show", "one session", "SESSION", kSessionHelp, SessionShow);
+  AddOneArgument(grammar, noun, "watch", "tell every change until it ends", "SESSION", kSessionHelp,
+                 SessionWatch);
+  auto renew = std::make_shared<std::string>();
+  auto ttl = std::make_shared<std::string>();
+  CLI::App* renew_command =
+      grammar.Command(noun, "renew", "move the expiry", "  kdbgctl session renew s-7 --ttl 4h\n",
+                      [=](Context& context) { return SessionRenew(context, *renew, *ttl); });
+  renew_command->add_option("SESSION", *renew, kSessionHelp)->required();
+  renew_command->add_option("--ttl", *ttl, "from now: 90m, 2h");
+  AddOneArgument(grammar, noun, "pause", "halt the guest", "SESSION", kSessionHelp, SessionPause);
+  AddOneArgument(grammar, noun, "resume", "let it run", "SESSION", kSessionHelp, SessionResume);
+  auto remove = std::make_shared<std::vector<std::string>>();
+  grammar
+      .Command(noun, "rm", "end sessions: gdb, console, port and VM together", "",
+               [=](Context& context) { return SessionDelete(context, *remove); })
+      ->add_option("SESSION", *remove, "sessions' ids")
+      ->required();
+  for (const char* later : {"reset", "save", "restore", "dump", "share"}) {
+    grammar.NotYet(noun, later);
+  }
+}
+
+void AddGdbOptions(CLI::App* command, GdbOptions& options) {
+  command->add_option("--source-dir", options.source_directory,
+                      "show lines from this tree instead of from the server");
+  command->add_flag("--trust-scripts", options.trust_scripts,
+                    "load the lx- scripts of a kernel somebody else built: they run as you");
+}
+
+void AddGdb(Grammar& grammar) {
+  auto gdb = std::make_shared<GdbOptions>();
+  CLI::App* gdb_command =
+      grammar.Command(nullptr, "gdb", "gdb on a session, with symbols, sources and lx- commands",
+                      "  kdbgctl gdb s-7\n"
+                      "  kdbgctl gdb s-7 -- -batch -ex 'break vfs_read' -ex continue -ex bt\n",
+                      [=](Context& context) { return Gdb(context, *gdb); });
+  gdb_command->add_option("SESSION", gdb->session, kSessionHelp)->required();
+  AddGdbOptions(gdb_command, *gdb);
+  gdb_command->add_option("GDB-ARGS", gdb->arguments, "after --, for gdb itself");
+  AddOneArgument(grammar, nullptr, "gdb-pipe",
+                 "gdb's protocol on stdin and stdout, for target remote | kdbgctl gdb-pipe SESSION",
+                 "SESSION", kSessionHelp, GdbPipe);
+  auto session = std::make_shared<std::string>();
+  auto listen = std::make_shared<std::string>("127.0.0.1:1234");
+  CLI::App* forward = grammar.Command(
+      nullptr, "gdb-forward", "a local port for IDEs", "  kdbgctl gdb-forward s-7 --listen :1234\n",
+      [=](Context& context) { return GdbForward(context, *session, *listen); });
+  forward->add_option("SESSION", *session, kSessionHelp)->required();
+  forward->add_option("--listen", *listen, "[HOST]:PORT, default 127.0.0.1:1234");
+}
+
+void AddConsole(Grammar& grammar) {
+  auto options = std::make_shared<ConsoleOptions>();
+  CLI::App* command =
+      grammar.Command(nullptr, "console", "the serial console, from its first byte",
+                      "  kdbgctl console s-7                          ~. leaves\n"
+                      "  kdbgctl console s-7 --read-only --no-follow  what it has said so far\n",
+                      [=](Context& context) { return Console(context, *options); });
+  command->add_option("SESSION", options->session, kSessionHelp)->required();
+  command->add_flag("--read-only", options->read_only, "look on; may share with a writer");
+  command->add_option("--since", options->since_bytes,
+                      "from this byte; a negative number counts from the end");
+  command->add_flag("--no-follow", options->no_follow, "end at the present end");
+  command->add_flag("--take-over", options->take_over, "from another writer");
+}
+
+void AddDebug(Grammar& grammar) {
+  auto options = std::make_shared<DebugOptions>();
+  CLI::App* command = grammar.Command(nullptr, "debug",
+                                      "build if SOURCE is given, create a session, open gdb on it",
+                                      "  kdbgctl debug --break vfs_read\n"
+                                      "  kdbgctl debug linux-6.1.tar.xz --stop-at shell\n",
+                                      [=](Context& context) { return Debug(context, *options); });
+  command->add_option("SOURCE", options->kernel.source.text, kSourceHelp);
+  command->add_option("--break", options->breakpoints, "a function or file:line; repeatable")
+      ->allow_extra_args(false);
+  command->add_option("--kernel", options->session.kernel,
+                      "without SOURCE: build id or name; default your newest");
+  AddKernelOptions(command, options->kernel);
+  AddSessionOptions(command, options->session);
+  AddGdbOptions(command, options->gdb);
+  command->add_option("GDB-ARGS", options->gdb.arguments, "after --, for gdb itself");
+}
+
+void AddHidden(Grammar& grammar) {
+  grammar
+      .Command(nullptr, "dial-stdio", "the other end of ssh://", "",
+               [](Context& context) -> CommandEnd {
+                 KDBG_ASSIGN_OR_RETURN(const ServerAddress address, context.Address());
+                 const auto* local = std::get_if<UnixAddress>(&address);
+                 if (local == nullptr) {
+                   return absl::InvalidArgumentError("dial-stdio needs a server on this host");
+                 }
+                 KDBG_RETURN_IF_ERROR(DialStdio(local->socket, 0, 1));
+                 return kExitDone;
+               })
+      ->group(kHidden);
+  auto options = std::make_shared<SourceServerOptions>();
+  CLI::App* sources =
+      grammar.Command(nullptr, "source-server", "what gdb asks for source files", "",
+                      [=](Context& context) { return ServeSources(context, *options); });
+  sources->group(kHidden);
+  sources->add_option("SOURCE", options->source)->required();
+  sources->add_option("BUILD-ID", options->build_id)->required();
+  grammar.NotYet(nullptr, "login");
+  grammar.NotYet(nullptr, "ide");
+}
+
+}  // namespace
+
+std::variant<ParsedCommand, int> ParseCommandLine(int argc, char** argv) {
+  Grammar grammar;
+  grammar.Command(nullptr, "info", "what the server is and can do", "", Info);
+  AddKernel(grammar);
+  AddInitramfs(grammar);
+  AddBuild(grammar);
+  AddArtifact(grammar);
+  AddSession(grammar);
+  AddGdb(grammar);
+  AddConsole(grammar);
+  AddDebug(grammar);
+  AddSource(grammar);
+  AddHidden(grammar);
+  return grammar.Parse(argc, argv);
+}
+
+}  // namespace kdbg::client

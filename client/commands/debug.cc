@@ -1,0 +1,46 @@
+#include "client/commands/debug.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "client/commands/session_start.h"
+#include "client/output/text.h"
+
+namespace kdbg::client {
+namespace {
+
+// The user's own arguments come last, so that they see the breakpoints already hit.
+std::vector<std::string> GdbArguments(const DebugOptions& options) {
+  std::vector<std::string> arguments;
+  for (const std::string& symbol : options.breakpoints) {
+    arguments.insert(arguments.end(), {"-ex", "break " + symbol});
+  }
+  if (!options.breakpoints.empty()) arguments.insert(arguments.end(), {"-ex", "continue"});
+  arguments.insert(arguments.end(), options.gdb.arguments.begin(), options.gdb.arguments.end());
+  return arguments;
+}
+
+}  // namespace
+
+CommandEnd Debug(Context& context, DebugOptions options) {
+  if (!options.kernel.source.text.empty()) {
+    int failed = 0;
+    KDBG_ASSIGN_OR_RETURN(const v1::Build build, BuildKernelFor(context, options.kernel, failed));
+    if (failed != 0) return failed;
+    options.session.kernel = build.name();
+  }
+  KDBG_ASSIGN_OR_RETURN(v1::Session session, CreateSession(context, options.session));
+  KDBG_ASSIGN_OR_RETURN(session, AwaitReady(context, session));
+  if (const int exit_code = ReportReadiness(session); exit_code != kExitDone) return exit_code;
+  const std::string id = ShortName(session.name());
+  context.output().Note(fmt::format(
+      "session {0}, stopped at {1}, yours for {2}: kdbgctl gdb {0} comes back, kdbgctl session rm "
+      "{0} ends it",
+      id, session.stopped_at().empty() ? "nowhere" : session.stopped_at(),
+      Until(session.expire_time())));
+  options.gdb.arguments = GdbArguments(options);
+  return GdbOn(context, session, options.gdb);
+}
+
+}  // namespace kdbg::client

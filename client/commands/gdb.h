@@ -1,0 +1,22 @@
+// `kdbgctl gdb`: gdb on a session with symbols, sources and the kernel's lx- commands.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "client/commands/context.h"
+
+namespace kdbg::client {
+
+struct GdbOptions {
+  std::string session;
+  std::vector<std::string> arguments;  // for gdb
+  std::string source_directory;        // show lines from here instead of from the server
+  bool trust_scripts = false;          // load lx- scripts of a build that is somebody else's
+};
+
+// Does not return when gdb could be started: the process becomes gdb.
+CommandEnd Gdb(Context& context, const GdbOptions& options);
+CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions& options);
+
+}  // namespace kdbg::client

@@ -1,0 +1,27 @@
+// `kdbgctl initramfs build`: a BusyBox root file system.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "client/commands/context.h"
+
+namespace kdbg::client {
+
+struct InitramfsBuildOptions {
+  std::string busybox;  // empty: the newest BusyBox source on the server
+  std::string name;
+  std::string architecture;
+  std::string init;
+  std::vector<std::string> overlays;
+  std::vector<std::string> config_items;
+  std::string modules;
+  bool is_private = false;
+  bool detach = false;
+  bool clean = false;
+  bool skip_cache = false;
+};
+
+CommandEnd InitramfsBuild(Context& context, const InitramfsBuildOptions& options);
+
+}  // namespace kdbg::client

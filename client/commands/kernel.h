@@ -1,0 +1,40 @@
+// `kdbgctl kernel build`: a source and what to make of it, as a Build.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "client/commands/build_watch.h"
+#include "client/commands/context.h"
+#include "client/commands/source_import.h"
+
+namespace kdbg::client {
+
+struct KernelBuildOptions {
+  SourceArgument source;
+  std::string name;
+  std::string architecture;
+  std::vector<std::string> configs;  // names or files
+  std::vector<std::string> config_items;
+  std::vector<std::string> patches;
+  std::vector<std::string> make_variables;
+  bool is_private = false;
+  bool detach = false;
+  bool clean = false;
+  bool skip_cache = false;
+};
+
+CommandEnd KernelBuild(Context& context, const KernelBuildOptions& options);
+
+// The same up to and with the end of the build; the exit code when it did not succeed is in
+// `failed`.
+absl::StatusOr<v1::Build> BuildKernelFor(Context& context, const KernelBuildOptions& options,
+                                         int& failed);
+
+// A whole small text file the user named, with the name in every error.
+absl::StatusOr<std::string> ReadUserFile(const std::string& path, std::size_t limit);
+
+// Prints a source that failed to import; its exit code.
+int ReportSource(Context& context, const v1::Source& source);
+
+}  // namespace kdbg::client

@@ -1,0 +1,40 @@
+// `kdbgctl session ...`: guests on lease.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/commands/build.h"
+#include "client/commands/context.h"
+
+namespace kdbg::client {
+
+struct SessionCreateOptions {
+  std::string kernel;     // build id or name; empty: the newest
+  std::string initramfs;  // the same, or "none"
+  std::optional<int> cpus;
+  std::string memory;
+  std::string append;
+  std::string stop_at;
+  std::string accelerator;
+  std::string ttl;
+  bool kaslr = false;
+  bool no_wait = false;
+  bool queue = false;
+};
+
+enum class Ended { kLeaveOut, kInclude };
+
+CommandEnd SessionCreate(Context& context, const SessionCreateOptions& options);
+CommandEnd SessionList(Context& context, Owners owners, Ended ended);
+CommandEnd SessionShow(Context& context, const std::string& session);
+CommandEnd SessionWatch(Context& context, const std::string& session);
+CommandEnd SessionRenew(Context& context, const std::string& session, const std::string& ttl);
+CommandEnd SessionPause(Context& context, const std::string& session);
+CommandEnd SessionResume(Context& context, const std::string& session);
+CommandEnd SessionDelete(Context& context, const std::vector<std::string>& sessions);
+
+Details SessionDetails(const v1::Session& session);
+
+}  // namespace kdbg::client

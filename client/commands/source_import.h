@@ -1,0 +1,22 @@
+// From what the user wrote for SOURCE to a source that is READY on the server.
+#pragma once
+
+#include <string>
+
+#include "client/commands/context.h"
+
+namespace kdbg::client {
+
+struct SourceArgument {
+  std::string text;  // a tarball here, server:/PATH, sources/ID, or a URL
+  std::string ref;   // of a git URL
+};
+
+// Uploads what the server does not have, waits for the import and shows both. A source that fails
+// to import is returned FAILED, not as an error.
+absl::StatusOr<v1::Source> ImportSource(Context& context, const SourceArgument& argument);
+
+// The caller's newest READY source of a project ("busybox"). NOT_FOUND otherwise.
+absl::StatusOr<v1::Source> NewestSource(Context& context, const std::string& project);
+
+}  // namespace kdbg::client

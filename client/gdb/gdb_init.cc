@@ -1,0 +1,78 @@
+#include "client/gdb/gdb_init.h"
+
+#include <fmt/format.h>
+
+namespace kdbg::client {
+namespace {
+
+// Where the build sandbox has the source, and so what DWARF says.
+constexpr char kSourceInSandbox[] = "/src";
+
+std::string QuoteForPython(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+}  // namespace
+
+std::string QuoteForGdb(const std::string& text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + "\"";
+}
+
+std::string QuoteForShell(const std::string& text) {
+  if (!text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789_-+=:,./@") == text.npos) {
+    return text;
+  }
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
+std::string GdbInitText(const GdbPlan& plan) {
+  std::string text = fmt::format(
+      "# Written by kdbgctl gdb {}; made anew each time.\n"
+      // What a kernel built by somebody else wants to load by itself is code on this machine.
+      "set auto-load safe-path $debugdir:$datadir/auto-load\n"
+      "set index-cache directory {}\n"
+      "set index-cache enabled on\n"
+      "set remotetimeout 30\n",
+      plan.session, plan.index_directory.string());
+  if (!plan.source_directory.empty()) {
+    text += fmt::format("set substitute-path {} {}\n", kSourceInSandbox,
+                        QuoteForGdb(plan.source_directory.string()));
+  }
+  text += fmt::format("file {}\n", QuoteForGdb(plan.vmlinux.string()));
+  text += fmt::format("target remote {}\n", plan.target);
+  return text;
+}
+
+std::string ScriptLoaderText(const std::filesystem::path& script) {
+  return fmt::format(
+      R"(# Written by kdbgctl; made anew each time.
+import gdb
+
+
+def kdbg_load_scripts(event):
+    gdb.events.stop.disconnect(kdbg_load_scripts)
+    try:
+        gdb.execute("source " + {})
+    except (gdb.error, Exception) as error:
+        gdb.write("kdbgctl: the kernel's lx- commands did not load: %s\n" % error)
+
+
+gdb.events.stop.connect(kdbg_load_scripts)
+)",
+      QuoteForPython(script.string()));
+}
+
+}  // namespace kdbg::client

@@ -1,0 +1,35 @@
+// The user's terminal in raw mode, put back however the program ends: at scope end, on a second
+// signal, on a crash.
+#pragma once
+
+#include <optional>
+
+#include "absl/status/statusor.h"
+
+namespace kdbg::client {
+
+class RawTerminal {
+ public:
+  // FAILED_PRECONDITION when `fd` is no terminal. One at a time.
+  static absl::StatusOr<RawTerminal> Enter(int fd);
+
+  RawTerminal(RawTerminal&& other) noexcept;
+  RawTerminal& operator=(RawTerminal&&) = delete;
+  ~RawTerminal();
+
+ private:
+  RawTerminal() = default;
+  bool active_ = true;
+};
+
+// What the destructor does; async-signal-safe, nothing when no terminal is raw.
+void RestoreTerminal();
+
+struct TerminalSize {
+  int columns = 80;
+  int rows = 24;
+};
+// nullopt when `fd` is no terminal.
+std::optional<TerminalSize> SizeOfTerminal(int fd);
+
+}  // namespace kdbg::client
