@@ -29,7 +29,6 @@ namespace {
 using Run = std::function<CommandEnd(Context&)>;
 
 constexpr char kHidden[] = "";
-
 // Examples before options: that is what one came for.
 class ExamplesFirst : public CLI::Formatter {
  public:
@@ -277,14 +276,6 @@ void AddBuild(Grammar& grammar) {
 }
 
 constexpr char kArtifactHelp[] = "an artifact's id, or a build's id or name";
-
-CommandEnd PinIt(Context& context, const std::string& artifact) {
-  return ArtifactPin(context, artifact, Pin::kAdd);
-}
-CommandEnd UnpinIt(Context& context, const std::string& artifact) {
-  return ArtifactPin(context, artifact, Pin::kRemove);
-}
-
 void AddArtifact(Grammar& grammar) {
   CLI::App* noun = grammar.Noun("artifact", "what builds left behind",
                                 "  kdbgctl artifact show a-7\n  kdbgctl artifact get a-7\n");
@@ -309,8 +300,9 @@ void AddArtifact(Grammar& grammar) {
   get_command->add_option("--output", get->destination,
                           "the file, when one is named; else the directory");
   get_command->add_flag("--stdout", get->to_stdout, "one file, to standard output");
-  AddOneArgument(grammar, noun, "pin", "keep an artifact", "ARTIFACT", kArtifactHelp, PinIt);
-  AddOneArgument(grammar, noun, "unpin", "take your pin back", "ARTIFACT", kArtifactHelp, UnpinIt);
+  AddOneArgument(grammar, noun, "pin", "keep an artifact", "ARTIFACT", kArtifactHelp, ArtifactPin);
+  AddOneArgument(grammar, noun, "unpin", "take your pin back", "ARTIFACT", kArtifactHelp,
+                 ArtifactUnpin);
   AddOneArgument(grammar, noun, "rm", "delete an artifact", "ARTIFACT", kArtifactHelp,
                  ArtifactDelete);
 }
@@ -355,7 +347,6 @@ void AddSessionOptions(CLI::App* command, SessionCreateOptions& options) {
 }
 
 constexpr char kSessionHelp[] = "a session's id";
-
 void AddSession(Grammar& grammar) {
   CLI::App* noun = grammar.Noun("session", "guests on lease",
                                 "  kdbgctl session create\n  kdbgctl session list\n");

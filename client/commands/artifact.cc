@@ -146,19 +146,24 @@ CommandEnd ArtifactGet(Context& context, const ArtifactGetOptions& options) {
   return kExitDone;
 }
 
-CommandEnd ArtifactPin(Context& context, const std::string& text, Pin pin) {
-  KDBG_ASSIGN_OR_RETURN(v1::Artifact artifact, FindArtifact(context, text));
-  if (pin == Pin::kAdd) {
-    v1::PinArtifactRequest request;
-    request.set_name(artifact.name());
-    KDBG_ASSIGN_OR_RETURN(artifact, context.Call<v1::ArtifactService>(
-                                        &v1::ArtifactService::Stub::PinArtifact, request));
-  } else {
-    v1::UnpinArtifactRequest request;
-    request.set_name(artifact.name());
-    KDBG_ASSIGN_OR_RETURN(artifact, context.Call<v1::ArtifactService>(
-                                        &v1::ArtifactService::Stub::UnpinArtifact, request));
-  }
+CommandEnd ArtifactPin(Context& context, const std::string& text) {
+  KDBG_ASSIGN_OR_RETURN(const v1::Artifact found, FindArtifact(context, text));
+  v1::PinArtifactRequest request;
+  request.set_name(found.name());
+  KDBG_ASSIGN_OR_RETURN(
+      const v1::Artifact artifact,
+      context.Call<v1::ArtifactService>(&v1::ArtifactService::Stub::PinArtifact, request));
+  context.output().Resource(artifact, artifact.name(), ArtifactDetails(artifact));
+  return kExitDone;
+}
+
+CommandEnd ArtifactUnpin(Context& context, const std::string& text) {
+  KDBG_ASSIGN_OR_RETURN(const v1::Artifact found, FindArtifact(context, text));
+  v1::UnpinArtifactRequest request;
+  request.set_name(found.name());
+  KDBG_ASSIGN_OR_RETURN(
+      const v1::Artifact artifact,
+      context.Call<v1::ArtifactService>(&v1::ArtifactService::Stub::UnpinArtifact, request));
   context.output().Resource(artifact, artifact.name(), ArtifactDetails(artifact));
   return kExitDone;
 }

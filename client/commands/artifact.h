@@ -18,12 +18,11 @@ struct ArtifactGetOptions {
   bool to_stdout = false;
 };
 
-enum class Pin { kAdd, kRemove };
-
 CommandEnd ArtifactList(Context& context, Owners owners);
 CommandEnd ArtifactShow(Context& context, const std::string& artifact);
 CommandEnd ArtifactGet(Context& context, const ArtifactGetOptions& options);
-CommandEnd ArtifactPin(Context& context, const std::string& artifact, Pin pin);
+CommandEnd ArtifactPin(Context& context, const std::string& artifact);
+CommandEnd ArtifactUnpin(Context& context, const std::string& artifact);
 CommandEnd ArtifactDelete(Context& context, const std::string& artifact);
 
 }  // namespace kdbg::client

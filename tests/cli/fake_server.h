@@ -1,0 +1,87 @@
+// A kdbgd that answers from what a test put into FakeState: every service of the contract on a unix
+// socket. Stop and Start in the middle of a test are a daemon that restarts.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "kdbg/v1/artifact_service.grpc.pb.h"
+#include "kdbg/v1/build_service.grpc.pb.h"
+#include "kdbg/v1/server_service.grpc.pb.h"
+#include "kdbg/v1/session_service.grpc.pb.h"
+#include "kdbg/v1/source_service.grpc.pb.h"
+
+namespace kdbg::test {
+
+// Guarded by `mutex` once the server runs.
+struct FakeState {
+  absl::Mutex mutex;
+  v1::ServerInfo info;
+
+  // Sources: READY at once when the digest is known; other bytes go through uploads.
+  std::map<std::string, v1::Source> sources;  // by name
+  std::set<std::string> known_digests;
+  std::map<std::string, std::string> uploads;       // bytes by name
+  std::int64_t break_upload_after = -1;             // once: the stream ends UNAVAILABLE there
+  std::vector<std::int64_t> upload_offsets;         // where each stream began
+  std::map<std::string, std::string> source_files;  // of every source
+  int source_reads = 0;
+
+  // Builds: a watch sends the steps, then waits while `hold_watch`.
+  std::map<std::string, v1::Build> builds;  // by name, as Get answers
+  std::vector<v1::Build> watch_steps;
+  bool hold_watch = false;
+  std::vector<v1::CreateBuildRequest> created_builds;
+  std::string log;
+  grpc::Status create_build_status;
+
+  std::map<std::string, v1::Artifact> artifacts;
+  std::map<std::string, std::string> artifact_files;  // content by path
+  int artifact_reads = 0;
+
+  std::map<std::string, v1::Session> sessions;
+  std::vector<v1::CreateSessionRequest> created_sessions;
+  grpc::Status create_session_status;
+  std::string console;        // what was printed so far
+  std::string console_input;  // what the writer typed
+  bool end_console = false;   // whether streams end after `console`
+  std::string gdb_input;
+};
+
+class FakeServer {
+ public:
+  explicit FakeServer(std::string socket);
+  ~FakeServer();
+
+  FakeState& state() { return state_; }
+  void Start();
+  void Stop();
+
+ private:
+  FakeState state_;
+  const std::string socket_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// One per service; each file has those that belong together.
+std::unique_ptr<grpc::Service> NewFakeServerService(FakeState& state);
+std::unique_ptr<grpc::Service> NewFakeSourceService(FakeState& state);
+std::unique_ptr<grpc::Service> NewFakeBuildService(FakeState& state);
+std::unique_ptr<grpc::Service> NewFakeArtifactService(FakeState& state);
+std::unique_ptr<grpc::Service> NewFakeSessionService(FakeState& state);
+
+// NOT_FOUND as the real server says it.
+grpc::Status NotFound(const std::string& name);
+
+// Blocks while `condition` does not hold and the caller is there.
+void AwaitOrCancelled(FakeState& state, grpc::ServerContext* context,
+                      const std::function<bool()>& condition);
+
+}  // namespace kdbg::test

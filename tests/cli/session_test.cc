@@ -1,0 +1,269 @@
+// Sessions, artifacts, the console and gdb from the user's side.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <pty.h>
+#include <signal.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "proto/support/unique_fd.h"
+#include "tests/cli/cli_fixture.h"
+
+namespace kdbg::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+using SessionTest = CliTest;
+
+std::string Content(const std::filesystem::path& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+TEST_F(SessionTest, CreateWaitsUntilReadyAndSaysWhatNext) {
+  AddSession({});
+  const CliResult result =
+      Run({"session", "create", "--memory", "1G", "--cpus", "2", "--stop-at", "vfs_read", "--ttl",
+           "90m", "--append", "loglevel=8", "--accel", "tcg", "--initramfs", "none"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("State:       READY, halted"));
+  EXPECT_THAT(result.err, HasSubstr("next: kdbgctl gdb s-1"));
+  const v1::Session session = state().created_sessions.back().session();
+  EXPECT_EQ(session.shape().memory_mib(), 1024);
+  EXPECT_EQ(session.shape().vcpu_count(), 2);
+  EXPECT_EQ(session.shape().accelerator(), v1::GuestShape::TCG);
+  EXPECT_EQ(session.stop_point().symbol(), "vfs_read");
+  EXPECT_EQ(session.ttl().seconds(), 5400);
+  EXPECT_EQ(session.initramfs(), "none");
+  EXPECT_EQ(session.kernel_arguments(), "loglevel=8");
+}
+
+TEST_F(SessionTest, AGuestThatPanicsFailsTheCommandWithItsLastWords) {
+  AddSession({});
+  v1::Session& session = state().sessions["sessions/s-1"];
+  session.set_state(v1::Session::CRASHED);
+  session.mutable_failure()->set_reason("GUEST_PANICKED");
+  session.mutable_failure()->set_message("the kernel panicked before start_kernel");
+  session.mutable_failure()->set_excerpt("Kernel panic - not syncing: no init");
+  session.set_console_size_bytes(10);
+  const CliResult result = Run({"session", "create"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("  | Kernel panic - not syncing: no init"));
+  EXPECT_THAT(result.err, HasSubstr("kdbgctl console s-1 --read-only"));
+}
+
+TEST_F(SessionTest, SeveralAreRemovedAtOnce) {
+  AddSession({});
+  EXPECT_EQ(Run({"session", "rm", "s-1", "sessions/s-2"}).exit_code, 0);
+  EXPECT_TRUE(state().sessions.empty());
+}
+
+TEST_F(SessionTest, ArtifactFilesArriveWholeOrNotAtAll) {
+  AddSession({{"config", "CONFIG_X=y\n"}, {"vmlinux", std::string(300'000, 'v')}});
+  EXPECT_EQ(Run({"artifact", "get", "a-1"}).exit_code, 0);
+  EXPECT_EQ(Content(home_ / "a-1/vmlinux").size(), 300'000u);
+  EXPECT_EQ(Run({"artifact", "get", "a-1", "config", "--stdout"}).out, "CONFIG_X=y\n");
+  EXPECT_EQ(Run({"artifact", "get", "a-1", "config", "--output", "my.config"}).exit_code, 0);
+  EXPECT_EQ(Content(home_ / "my.config"), "CONFIG_X=y\n");
+  EXPECT_EQ(Run({"artifact", "get", "a-1", "nothing"}).exit_code, 3);
+  state().artifact_files["config"] = "other bytes";
+  const CliResult corrupt = Run({"artifact", "get", "a-1", "config", "--output", "bad.config"});
+  EXPECT_EQ(corrupt.exit_code, 1);
+  EXPECT_THAT(corrupt.err, HasSubstr("digest"));
+  EXPECT_FALSE(std::filesystem::exists(home_ / "bad.config"));
+}
+
+TEST_F(SessionTest, AFileNameThatLeavesItsDirectoryIsRefused) {
+  AddSession({{"../evil", "x"}});
+  const CliResult result = Run({"artifact", "get", "a-1"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_FALSE(std::filesystem::exists(home_ / "evil"));
+}
+
+TEST_F(SessionTest, TheConsoleIsReplayedFromItsFirstByte) {
+  state().console = "Linux version 6.1\n";
+  EXPECT_EQ(Run({"console", "s-1", "--no-follow"}).out, "Linux version 6.1\n");
+  EXPECT_EQ(Run({"console", "s-1", "--no-follow", "--since", "6"}).out, "version 6.1\n");
+}
+
+TEST_F(SessionTest, PipedInputGoesToTheGuestAndItsAnswerComesBack) {
+  state().console = "/ $ ";
+  EXPECT_EQ(Run({"console", "s-1"}, "uname\n").out, "/ $ [uname\n]");
+}
+
+class Terminal {
+ public:
+  Terminal() { ::openpty(&master_, &slave_, nullptr, nullptr, nullptr); }
+  ~Terminal() {
+    ::close(master_);
+    ::close(slave_);
+  }
+  int slave() const { return slave_; }
+  void Type(std::string_view keys) { (void)!::write(master_, keys.data(), keys.size()); }
+  std::string ReadUntil(const std::string& text) {
+    std::string seen;
+    char buffer[256];
+    while (seen.find(text) == std::string::npos) {
+      const ssize_t n = ::read(master_, buffer, sizeof buffer);
+      if (n <= 0) break;
+      seen.append(buffer, static_cast<std::size_t>(n));
+    }
+    return seen;
+  }
+  bool IsRaw() const {
+    termios now = {};
+    ::tcgetattr(slave_, &now);
+    return (now.c_lflag & ICANON) == 0;
+  }
+
+ private:
+  int master_ = -1;
+  int slave_ = -1;
+};
+
+TEST_F(SessionTest, TildeDotLeavesTheConsoleAndTheTerminalIsAsBefore) {
+  state().console = "login: ";
+  Terminal terminal;
+  Subprocess process = Start({"console", "s-1"},
+                             {{0, terminal.slave()}, {1, terminal.slave()}, {2, terminal.slave()}});
+  terminal.ReadUntil("login: ");
+  EXPECT_TRUE(terminal.IsRaw());
+  terminal.Type("ls\r");
+  EXPECT_THAT(terminal.ReadUntil("]"), HasSubstr("[ls\r]"));
+  terminal.Type("~.");
+  EXPECT_EQ(process.Wait().code, 0);
+  EXPECT_FALSE(terminal.IsRaw());
+}
+
+TEST_F(SessionTest, ASignalAlsoGivesTheTerminalBack) {
+  state().console = "login: ";
+  Terminal terminal;
+  Subprocess process = Start({"console", "s-1"},
+                             {{0, terminal.slave()}, {1, terminal.slave()}, {2, terminal.slave()}});
+  terminal.ReadUntil("login: ");
+  EXPECT_TRUE(terminal.IsRaw());
+  process.Signal(SIGTERM);
+  EXPECT_EQ(process.Wait().code, 130);
+  EXPECT_FALSE(terminal.IsRaw());
+}
+
+TEST_F(SessionTest, GdbPipeCarriesBytesBothWays) {
+  EXPECT_EQ(Run({"gdb-pipe", "s-1"}, "$qSupported#37").out, "$qSupported#37");
+  EXPECT_EQ(state().gdb_input, "$qSupported#37");
+}
+
+TEST_F(SessionTest, AHeldSessionIsBusyAndNamesTheHolder) {
+  AddSession({{"vmlinux", "elf"}});
+  state().sessions["sessions/s-1"].mutable_gdb()->set_holder("tcp 127.0.0.1:5123");
+  const CliResult result = Run({"gdb", "s-1"});
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_THAT(result.err, HasSubstr("held by another gdb: tcp 127.0.0.1:5123"));
+}
+
+class GdbTest : public CliTest {
+ protected:
+  GdbTest() {
+    // Shows how it was started; the init file, too.
+    WriteProgram("gdb",
+                 "#!/bin/sh\nfor a; do echo \"arg $a\"; done\n"
+                 "cat \"$HOME/cache/kdbg/sessions/s-1/init.gdb\"\n"
+                 "echo urls $DEBUGINFOD_URLS\n");
+    AddSession({{"vmlinux", "elf bytes"},
+                {"vmlinux.gdb-index", "index"},
+                {"vmlinux-gdb.py", "import linux"},
+                {"scripts/gdb/linux/utils.py", "pass"}});
+  }
+};
+
+TEST_F(GdbTest, StartsWithSymbolsIndexScriptsAndTarget) {
+  const CliResult result = Run({"gdb", "s-1", "--", "-batch", "-ex", "bt"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const std::string cache = (home_ / "cache/kdbg").string();
+  EXPECT_THAT(result.out, HasSubstr("arg -batch\narg -ex\narg bt\n"));
+  EXPECT_THAT(result.out, HasSubstr("target remote 127.0.0.1:9\n"));
+  EXPECT_THAT(result.out, HasSubstr("file \"" + cache + "/symbols/0123456789abcdef/vmlinux\"\n"));
+  EXPECT_THAT(result.out, HasSubstr("set index-cache directory " + cache + "/gdb-index\n"));
+  EXPECT_THAT(result.out, HasSubstr("arg source " + cache + "/sessions/s-1/load_scripts.py\n"));
+  EXPECT_EQ(Content(cache + "/symbols/0123456789abcdef/vmlinux"), "elf bytes");
+  EXPECT_EQ(Content(cache + "/gdb-index/0123456789abcdef.gdb-index"), "index");
+}
+
+TEST_F(GdbTest, FetchesOnce) {
+  Run({"gdb", "s-1"});
+  const int reads = state().artifact_reads;
+  EXPECT_GE(reads, 4);
+  EXPECT_EQ(Run({"gdb", "s-1"}).exit_code, 0);
+  EXPECT_EQ(state().artifact_reads, reads);
+  // Damage is noticed.
+  std::ofstream(home_ / "cache/kdbg/symbols/0123456789abcdef/vmlinux") << "short";
+  EXPECT_EQ(Run({"gdb", "s-1"}).exit_code, 0);
+  EXPECT_EQ(state().artifact_reads, reads + 1);
+}
+
+TEST_F(GdbTest, ReadsInPlaceWhatTheServerHasOnThisHost) {
+  const std::string stored = WriteFile("store/vmlinux", "elf bytes");
+  for (auto& file : *state().artifacts["artifacts/a-1"].mutable_files()) {
+    if (file.path() == "vmlinux") file.set_server_path(stored);
+  }
+  EXPECT_THAT(Run({"gdb", "s-1"}).out, HasSubstr("file \"" + stored + "\"\n"));
+  EXPECT_FALSE(std::filesystem::exists(home_ / "cache/kdbg/symbols/0123456789abcdef/vmlinux"));
+}
+
+TEST_F(GdbTest, SomebodyElsesScriptsAreLeftOutUnlessTrusted) {
+  state().artifacts["artifacts/a-1"].set_owner("mallory");
+  const CliResult result = Run({"gdb", "s-1"});
+  EXPECT_THAT(result.out, Not(HasSubstr("load_scripts.py")));
+  EXPECT_THAT(result.err, HasSubstr("mallory built this kernel"));
+  EXPECT_THAT(Run({"gdb", "s-1", "--trust-scripts"}).out, HasSubstr("load_scripts.py"));
+}
+
+TEST_F(GdbTest, OverSshTheTargetIsAPipe) {
+  WriteProgram("ssh",
+               "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2; exec sh -c \"$*\"\n");
+  const std::string server = "ssh://box" + (home_ / "kdbgd.sock").string();
+  const CliResult result = Run({"--server", server, "gdb", "s-1"});
+  EXPECT_THAT(result.out, HasSubstr("kdbgctl --server " + server + " gdb-pipe s-1\n"))
+      << result.err;
+  EXPECT_THAT(result.out, HasSubstr("target remote | /"));
+}
+
+TEST_F(GdbTest, DebugCreatesASessionAndStopsAtTheBreakpoint) {
+  const CliResult result = Run({"debug", "--break", "vfs_read"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("arg break vfs_read\narg -ex\narg continue\n"));
+  EXPECT_THAT(result.err, HasSubstr("session s-1, stopped at start_kernel"));
+}
+
+TEST_F(GdbTest, ARealGdbShowsSourceLinesOfTheServersTree) {
+  std::filesystem::remove(home_ / "bin/gdb");
+  const std::string source =
+      "int zero;\n\nint main(void)\n{\n\treturn zero; /* from the server */\n}\n";
+  WriteFile("tree/init/main.c", source);
+  Subprocess::Options compile;
+  compile.argv = {"gcc",
+                  "-g",
+                  "-Wl,--build-id=0x0123456789abcdef",
+                  "-ffile-prefix-map=" + (home_ / "tree").string() + "=/src",
+                  (home_ / "tree/init/main.c").string(),
+                  "-o",
+                  (home_ / "vmlinux").string()};
+  compile.environment = environment_;
+  ASSERT_TRUE(RunCommand(compile)->status.ok());
+  std::filesystem::remove_all(home_ / "tree");
+  state().artifacts.clear();
+  AddSession({{"vmlinux", Content(home_ / "vmlinux")}});
+  state().source_files["init/main.c"] = source;
+  const CliResult result =
+      Run({"gdb", "s-1", "--", "-batch", "-ex", "list main", "-ex", "list 5,5"});
+  EXPECT_THAT(result.out, HasSubstr("return zero; /* from the server */")) << result.err;
+  EXPECT_EQ(state().source_reads, 1);
+}
+
+}  // namespace
+}  // namespace kdbg::test
