@@ -4,10 +4,10 @@
 // client that does not read would stall the guest.
 #pragma once
 
-#include <array>
 #include <filesystem>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -35,7 +35,8 @@ class ConsoleInput {
 
   const UniqueFd socket_;
   absl::Mutex write_mutex_;
-  Subscription watch_;
+  absl::Mutex watch_mutex_;
+  Subscription watch_ ABSL_GUARDED_BY(watch_mutex_);
 };
 
 }  // namespace kdbg::guest

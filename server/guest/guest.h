@@ -33,6 +33,7 @@
 namespace kdbg::gdb {
 class IoThread;
 class StubLink;
+enum class CpuState;
 }  // namespace kdbg::gdb
 
 namespace kdbg::guest {
@@ -140,7 +141,7 @@ class Guest {
 
  private:
   Guest(GuestSpec spec, const GuestHost& host);
-  absl::Status AttachTo(GuestListener listener);
+  absl::Status AttachTo(gdb::CpuState state, GuestListener listener);
 
   const GuestSpec spec_;
   const GuestHost host_;

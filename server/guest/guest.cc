@@ -1,0 +1,166 @@
+#include "server/guest/guest.h"
+
+#include <fmt/format.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/support/errno_status.h"
+#include "proto/support/file.h"
+#include "proto/support/status_macros.h"
+#include "server/gdb/io_thread.h"
+#include "server/gdb/stub_link.h"
+#include "server/guest/boot_run.h"
+
+namespace kdbg::guest {
+namespace {
+
+std::string DomainName(const GuestSpec& spec) { return std::string(vm::kDomainPrefix) + spec.id; }
+
+std::filesystem::path ConsoleSocketPath(const std::filesystem::path& directory) {
+  return directory / "console.sock";
+}
+
+// QEMU itself makes this socket and so must be able to write to the directory around it, which
+// therefore holds nothing else: what we or libvirt open as root must not be replaceable by the
+// guest's uid.
+std::filesystem::path StubDirectory(const std::filesystem::path& directory) {
+  return directory / "stub";
+}
+std::filesystem::path StubSocketPath(const std::filesystem::path& directory) {
+  return StubDirectory(directory) / "gdb.sock";
+}
+
+absl::Status MakeGuestDirectories(const GuestSpec& spec) {
+  if (ConsoleSocketPath(spec.directory).native().size() >= sizeof(sockaddr_un{}.sun_path)) {
+    return InvalidField("state_dir", spec.directory.string(),
+                        "the path is too long for sockets in it; choose a shorter state directory");
+  }
+  KDBG_RETURN_IF_ERROR(MakeDirectories(spec.directory, 0711));
+  const std::filesystem::path stub = StubDirectory(spec.directory);
+  KDBG_RETURN_IF_ERROR(MakeDirectories(stub, 0700));
+  if (spec.run_as && ::chown(stub.c_str(), spec.run_as->uid, spec.run_as->gid) != 0) {
+    return ErrnoError(errno, fmt::format("give {} to the guest's uid", stub.string()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RemoveDirectory(const std::filesystem::path& directory) {
+  std::error_code error;
+  std::filesystem::remove_all(directory, error);
+  if (!error) return absl::OkStatus();
+  return ErrnoError(error.value(), fmt::format("remove {}", directory.string()));
+}
+
+vm::DomainSpec ToDomainSpec(const GuestSpec& spec) {
+  return {.name = DomainName(spec),
+          .uuid = "",
+          .owner = spec.owner,
+          .architecture = spec.architecture,
+          .accelerator = spec.accelerator,
+          .vcpu_count = spec.vcpu_count,
+          .memory_mib = spec.memory_mib,
+          .kernel = spec.kernel_image,
+          .initramfs = spec.initramfs,
+          .command_line = spec.command_line,
+          .console_log = ConsoleLogPath(spec.directory),
+          .console_socket = ConsoleSocketPath(spec.directory),
+          .gdb_socket = StubSocketPath(spec.directory),
+          .run_as = spec.run_as};
+}
+
+GuestEvent::Kind ToGuestEvent(vm::DomainEvent::Kind kind) {
+  switch (kind) {
+    case vm::DomainEvent::Kind::kPaused:
+      return GuestEvent::Kind::kPaused;
+    case vm::DomainEvent::Kind::kResumed:
+      return GuestEvent::Kind::kResumed;
+    case vm::DomainEvent::Kind::kPanicked:
+      return GuestEvent::Kind::kPanicked;
+    case vm::DomainEvent::Kind::kStopped:
+      break;
+  }
+  return GuestEvent::Kind::kExited;
+}
+
+}  // namespace
+
+std::filesystem::path ConsoleLogPath(const std::filesystem::path& directory) {
+  return directory / "console.log";
+}
+
+bool IsGuestFault(const absl::Status& status) {
+  return HasReason(status, Reason::kGuestPanicked) || HasReason(status, Reason::kGuestExited) ||
+         HasReason(status, Reason::kBootTimedOut);
+}
+
+absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(const GuestSpec& spec, const GuestHost& host,
+                                                     GuestListener listener) {
+  std::unique_ptr<Guest> guest(new Guest(spec, host));
+  absl::Status made = MakeGuestDirectories(spec);
+  if (made.ok()) made = host.hypervisor.CreatePaused(ToDomainSpec(spec));
+  if (made.ok()) made = guest->AttachTo(gdb::CpuState::kHalted, std::move(listener));
+  if (made.ok()) return guest;
+  guest.reset();
+  Remove(spec, host).IgnoreError();  // the first failure is the one to tell
+  return made;
+}
+
+absl::StatusOr<std::unique_ptr<Guest>> Guest::Adopt(const GuestSpec& spec, const GuestHost& host,
+                                                    GuestListener listener) {
+  KDBG_ASSIGN_OR_RETURN(const vm::DomainState state, host.hypervisor.State(DomainName(spec)));
+  if (state == vm::DomainState::kGone) {
+    return MakeError(absl::StatusCode::kNotFound, Reason::kVmLost,
+                     fmt::format("the machine of {} is gone; create a new session", spec.id));
+  }
+  std::unique_ptr<Guest> guest(new Guest(spec, host));
+  KDBG_RETURN_IF_ERROR(guest->AttachTo(
+      state == vm::DomainState::kRunning ? gdb::CpuState::kRunning : gdb::CpuState::kHalted,
+      std::move(listener)));
+  return guest;
+}
+
+absl::Status Guest::Remove(const GuestSpec& spec, const GuestHost& host) {
+  KDBG_RETURN_IF_ERROR(host.hypervisor.Destroy(DomainName(spec)));
+  return RemoveDirectory(spec.directory);
+}
+
+Guest::Guest(GuestSpec spec, const GuestHost& host) : spec_(std::move(spec)), host_(host) {}
+
+Guest::~Guest() = default;
+
+absl::Status Guest::AttachTo(gdb::CpuState state, GuestListener listener) {
+  events_ = host_.hypervisor.Subscribe(
+      [name = DomainName(spec_), listener = std::move(listener)](const vm::DomainEvent& event) {
+        if (event.name == name && listener) {
+          listener(GuestEvent{.kind = ToGuestEvent(event.kind), .detail = event.detail});
+        }
+      });
+  KDBG_ASSIGN_OR_RETURN(console_, ConsoleLog::Open(ConsoleLogPath(spec_.directory), host_.watcher));
+  KDBG_ASSIGN_OR_RETURN(
+      stub_link_, gdb::StubLink::Connect(host_.io_thread, StubSocketPath(spec_.directory), state));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StopReport> Guest::RunToStopPoint(const StopPoint& stop, absl::Duration timeout,
+                                                 std::stop_token cancel) {
+  BootRun run(spec_, host_.hypervisor, *stub_link_, *console_, timeout, std::move(cancel));
+  return run.To(stop);
+}
+
+absl::Status Guest::Destroy() { return Remove(spec_, host_); }
+
+absl::StatusOr<std::shared_ptr<ConsoleInput>> Guest::console_input() {
+  absl::MutexLock lock(&input_mutex_);
+  if (console_input_ == nullptr) {
+    KDBG_ASSIGN_OR_RETURN(console_input_,
+                          ConsoleInput::Connect(ConsoleSocketPath(spec_.directory), host_.watcher));
+  }
+  return console_input_;
+}
+
+}  // namespace kdbg::guest

@@ -1,0 +1,108 @@
+#include "tests/support/fake_hypervisor.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/support/status_macros.h"
+
+namespace kdbg {
+
+using vm::DomainEvent;
+using vm::DomainState;
+
+void FakeHypervisor::FailWith(absl::Status status) {
+  absl::MutexLock lock(&mutex_);
+  failure_ = std::move(status);
+}
+
+void FakeHypervisor::Panic(std::string_view name) {
+  Set(name, DomainState::kCrashed, DomainEvent::Kind::kPanicked).IgnoreError();
+}
+
+void FakeHypervisor::PowerOff(std::string_view name) { Drop(name, "shutdown"); }
+
+std::vector<vm::DomainSpec> FakeHypervisor::created() const {
+  absl::MutexLock lock(&mutex_);
+  return created_;
+}
+
+absl::Status FakeHypervisor::CreatePaused(const vm::DomainSpec& spec) {
+  {
+    absl::MutexLock lock(&mutex_);
+    KDBG_RETURN_IF_ERROR(failure_);
+    if (domains_.contains(spec.name)) return absl::AlreadyExistsError(spec.name);
+    created_.push_back(spec);
+    domains_[spec.name] = {.name = spec.name,
+                           .uuid = fmt::format("00000000-0000-0000-0000-{:012}", created_.size()),
+                           .owner = spec.owner,
+                           .state = DomainState::kPaused};
+  }
+  return on_create ? on_create(spec) : absl::OkStatus();
+}
+
+absl::Status FakeHypervisor::Destroy(std::string_view name) {
+  {
+    absl::MutexLock lock(&mutex_);
+    KDBG_RETURN_IF_ERROR(failure_);
+  }
+  Drop(name, "destroyed");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DomainState> FakeHypervisor::State(std::string_view name) {
+  absl::MutexLock lock(&mutex_);
+  KDBG_RETURN_IF_ERROR(failure_);
+  const auto found = domains_.find(name);
+  return found == domains_.end() ? DomainState::kGone : found->second.state;
+}
+
+absl::Status FakeHypervisor::Suspend(std::string_view name) {
+  return Set(name, DomainState::kPaused, DomainEvent::Kind::kPaused);
+}
+
+absl::Status FakeHypervisor::Resume(std::string_view name) {
+  return Set(name, DomainState::kRunning, DomainEvent::Kind::kResumed);
+}
+
+absl::StatusOr<std::vector<vm::OwnDomain>> FakeHypervisor::ListOwn() {
+  absl::MutexLock lock(&mutex_);
+  KDBG_RETURN_IF_ERROR(failure_);
+  std::vector<vm::OwnDomain> own;
+  for (const auto& [name, domain] : domains_) own.push_back(domain);
+  return own;
+}
+
+Subscription FakeHypervisor::Subscribe(EventListener listener) {
+  return subscribers_.Add(std::move(listener));
+}
+
+absl::Status FakeHypervisor::Set(std::string_view name, DomainState state, DomainEvent::Kind kind) {
+  {
+    absl::MutexLock lock(&mutex_);
+    KDBG_RETURN_IF_ERROR(failure_);
+    const auto found = domains_.find(name);
+    if (found == domains_.end()) {
+      return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kVmLost, "it is gone");
+    }
+    found->second.state = state;
+  }
+  subscribers_.Notify(DomainEvent{.name = std::string(name), .kind = kind, .detail = ""});
+  return absl::OkStatus();
+}
+
+void FakeHypervisor::Drop(std::string_view name, std::string_view detail) {
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto found = domains_.find(name);
+    if (found == domains_.end()) return;
+    domains_.erase(found);
+  }
+  if (on_destroy) on_destroy(name);
+  subscribers_.Notify(DomainEvent{.name = std::string(name),
+                                  .kind = DomainEvent::Kind::kStopped,
+                                  .detail = std::string(detail)});
+}
+
+}  // namespace kdbg

@@ -1,0 +1,57 @@
+// Machines that exist only as records: what was asked for can be read back, and what a guest would
+// do is done by hand.
+//
+// Thread-safe. Events go out on the thread that causes them.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/base/subscribers.h"
+#include "server/vm/hypervisor.h"
+
+namespace kdbg {
+
+class FakeHypervisor final : public vm::Hypervisor {
+ public:
+  // Called by CreatePaused, to make the files and sockets that a real one would. Called by Destroy,
+  // likewise.
+  std::function<absl::Status(const vm::DomainSpec&)> on_create;
+  std::function<void(std::string_view name)> on_destroy;
+
+  // From now on every call says this; OK ends it.
+  void FailWith(absl::Status status);
+  // As the guest itself would.
+  void Panic(std::string_view name);
+  void PowerOff(std::string_view name);
+
+  std::vector<vm::DomainSpec> created() const;  // all ever, oldest first
+
+  absl::Status CreatePaused(const vm::DomainSpec& spec) override;
+  absl::Status Destroy(std::string_view name) override;
+  absl::StatusOr<vm::DomainState> State(std::string_view name) override;
+  absl::Status Suspend(std::string_view name) override;
+  absl::Status Resume(std::string_view name) override;
+  absl::StatusOr<std::vector<vm::OwnDomain>> ListOwn() override;
+  [[nodiscard]] Subscription Subscribe(EventListener listener) override;
+  std::string Uri() const override { return "fake:///"; }
+
+ private:
+  absl::Status Set(std::string_view name, vm::DomainState state, vm::DomainEvent::Kind kind);
+  void Drop(std::string_view name, std::string_view detail);
+
+  Subscribers<const vm::DomainEvent&> subscribers_;
+  mutable absl::Mutex mutex_;
+  absl::Status failure_ ABSL_GUARDED_BY(mutex_);
+  std::vector<vm::DomainSpec> created_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, vm::OwnDomain, std::less<>> domains_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace kdbg
