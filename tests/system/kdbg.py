@@ -156,6 +156,27 @@ def processes(text):
     return [pid for pid in found if pid != os.getpid()]
 
 
+def descendants(pid):
+    """Process ids of everything that `pid` started, at any depth."""
+    children = {}
+    for entry in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(entry.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(entry.parent.name))
+    found, unread = [], [pid]
+    while unread:
+        own = children.get(unread.pop(), [])
+        found += own
+        unread += own
+    return found
+
+
+def compilers():
+    """Process ids of the compilers that this daemon's builds run now."""
+    daemon = json.loads(RUN_FILE.read_text())["pid"]
+    return sorted(set(descendants(daemon)) & set(processes("cc1")))
+
+
 def connect(ready_session):
     """A bare TCP connection to the session's gdb port."""
     endpoint = ready_session["gdb"]
