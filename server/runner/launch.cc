@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -12,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <string>
@@ -125,11 +127,8 @@ absl::Status SetLimits(const LaunchOrder& order) {
     KDBG_RETURN_IF_ERROR(
         Limit(RLIMIT_DATA, static_cast<rlim_t>(order.data_bytes()), "the memory of a process"));
   }
-  if (order.processes() > 0) {
-    // The kernel counts all that this uid runs on the host, other builds and desktops included.
-    const uid_t uid = order.has_uid() ? order.uid() : ::getuid();
-    KDBG_RETURN_IF_ERROR(
-        Limit(RLIMIT_NPROC, static_cast<rlim_t>(order.processes() + ThreadsOf(uid)), "processes"));
+  if (order.threads() > 0) {
+    KDBG_RETURN_IF_ERROR(Limit(RLIMIT_NPROC, static_cast<rlim_t>(order.threads()), "processes"));
   }
   if (order.nice() > 0 && ::setpriority(PRIO_PROCESS, 0, order.nice()) != 0) {
     return ErrnoError(errno, "set the priority");
@@ -160,6 +159,11 @@ absl::Status BecomeBubblewrap(const LaunchOrder& order) {
   ::umask(022);
   if (::chdir("/") != 0) return ErrnoError(errno, "go to /");
   ::close(kOrderFd);
+  // Whatever somebody above us forgot to close stays out of the sandbox.
+  const unsigned int first_unknown = kFirstFileFd + order.file_count();
+  if (::close_range(first_unknown, ~0U, CLOSE_RANGE_CLOEXEC) != 0) {
+    return ErrnoError(errno, "close descriptors");
+  }
   std::vector<char*> argv;
   for (const std::string& word : order.argv()) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);

@@ -25,7 +25,7 @@ constexpr std::int64_t kMebibyte = 1 << 20;
 constexpr char kLookAround[] =
     "grep -c : /proc/net/dev; sed -n 's/^ *[0-9]* *\\([0-9]*\\) .*/\\1/p' /proc/self/uid_map";
 constexpr char kForkMany[] = "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done; wait";
-constexpr char kTakeMemory[] = "head -c 96M /dev/zero | tail -n 1 | wc -c";
+constexpr char kTakeMemory[] = "head -c 96M /dev/zero | tail -n 1 > /dev/null";
 constexpr char kLongFile[] = "head -c 4M /dev/zero > /tmp/long";
 constexpr char kWait[] = "sleep 5";
 
@@ -92,9 +92,7 @@ LimitReport ProcessesReport(Prober& prober, const host::CgroupHome& cgroups) {
                      .mechanism = cgroups.ProcessesMechanism(),
                      .detail = "processes and threads of a build together"};
   if (!cgroups.holds_processes()) {
-    report.detail =
-        "beyond what the user runs already; a build that meets it fails without being "
-        "told why";
+    report.detail = "processes and threads of the user, beyond what it runs already";
   }
   return report;
 }

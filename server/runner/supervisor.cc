@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -23,6 +24,7 @@
 #include "proto/support/subprocess.h"
 #include "server/host/bubblewrap.h"
 #include "server/host/runner_protocol.pb.h"
+#include "server/runner/give.h"
 
 namespace kdbg::runner {
 namespace {
@@ -31,7 +33,7 @@ using host::EndCause;
 using host::Sandbox;
 using host::SandboxResult;
 
-// Only where the kernel counts without telling (see Cgroup::must_look).
+// Only where the kernel counts without telling (see Cgroup::must_look), or only we count.
 constexpr int kLookEveryMs = 250;
 constexpr std::size_t kStatusLimit = std::size_t{64} << 10;
 
@@ -80,6 +82,15 @@ struct Supervisor::Running {
   std::string said;
   std::optional<EndCause> cause;
   bool announced = false;
+  // Without a control group: how many threads `uid` may have, what it ran before included; 0 for no
+  // limit.
+  uid_t uid = 0;
+  int most_threads = 0;
+
+  bool TooManyProcesses() const {
+    return cgroup->TooManyProcesses() || (most_threads > 0 && ThreadsOf(uid) >= most_threads);
+  }
+  bool must_look() const { return cgroup->must_look() || most_threads > 0; }
 };
 
 absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(const Options& options,
@@ -123,6 +134,11 @@ absl::Status Supervisor::Begin(const Sandbox& sandbox, const std::array<int, 3>&
       host::Cgroup::Create(options_.cgroups, name, sandbox.limits);
   if (!cgroup.ok()) return CannotSandbox(std::string(cgroup.status().message()));
   running.cgroup = *std::move(cgroup);
+  running.uid = sandbox.run_as ? sandbox.run_as->uid : policy_.own_uid;
+  if (!options_.cgroups.holds_processes() && sandbox.limits.processes > 0) {
+    // The kernel counts all that this uid runs on the host, other builds and desktops included.
+    running.most_threads = ThreadsOf(running.uid) + sandbox.limits.processes;
+  }
   KDBG_ASSIGN_OR_RETURN(running.timer, WallClock(sandbox.limits.wall_time));
 
   int ends[2];
@@ -169,6 +185,7 @@ absl::StatusOr<std::string> Supervisor::LaunchOrderFor(const Sandbox& sandbox,
   for (const host::GeneratedFile& file : host::GeneratedEtcFiles()) {
     plan.files.emplace_back(fd++, file.inside);
   }
+  order.set_file_count(static_cast<std::uint32_t>(plan.files.size()));
   if (root) {
     order.set_uid(sandbox.run_as->uid);
     order.set_gid(sandbox.run_as->gid);
@@ -179,7 +196,7 @@ absl::StatusOr<std::string> Supervisor::LaunchOrderFor(const Sandbox& sandbox,
   order.set_nice(sandbox.limits.nice);
   order.set_file_bytes(sandbox.limits.file_bytes);
   if (!options_.cgroups.holds_memory()) order.set_data_bytes(sandbox.limits.memory_bytes);
-  if (!options_.cgroups.holds_processes()) order.set_processes(sandbox.limits.processes);
+  order.set_threads(running.most_threads);
   order.set_parent_pid(::getpid());
   const std::vector<std::string> argv = host::BubblewrapArguments(plan);
   order.mutable_argv()->Assign(argv.begin(), argv.end());
@@ -198,7 +215,7 @@ void Supervisor::Watch(Running& running, const std::function<void()>& started) {
   // A regular file is always readable: under version 2 only POLLPRI means news.
   if (!options_.cgroups.unified.empty()) waiting[5].events = POLLPRI;
   while (!running.cause) {
-    const int n = ::poll(waiting, std::size(waiting), cgroup.must_look() ? kLookEveryMs : -1);
+    const int n = ::poll(waiting, std::size(waiting), running.must_look() ? kLookEveryMs : -1);
     if (n < 0 && errno != EINTR) running.cause = EndCause::kCancelled;
     if (n < 0) continue;
     if (waiting[1].revents != 0) {
@@ -214,7 +231,7 @@ void Supervisor::Watch(Running& running, const std::function<void()>& started) {
     if (waiting[2].revents != 0 || waiting[3].revents != 0) running.cause = EndCause::kCancelled;
     if (waiting[4].revents != 0) running.cause = EndCause::kTimedOut;
     if (running.cgroup->OutOfMemory()) running.cause = EndCause::kOutOfMemory;
-    if (running.cgroup->TooManyProcesses()) running.cause = EndCause::kTooManyProcesses;
+    if (running.TooManyProcesses()) running.cause = EndCause::kTooManyProcesses;
   }
 }
 
