@@ -77,6 +77,10 @@ absl::StatusOr<v1::Build> WatchBuild(Context& context, const std::string& name) 
         id));
   }
   if (!status.ok()) return status;
+  if (!HasEnded(build)) {
+    return absl::UnavailableError(
+        fmt::format("the server ended the watch before {} did: try again", build.name()));
+  }
   return build;
 }
 

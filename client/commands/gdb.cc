@@ -151,6 +151,11 @@ CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions&
                .source_directory = options.source_directory,
                .target = {}};
   KDBG_ASSIGN_OR_RETURN(plan.target, Target(context, session));
+  std::error_code error;
+  if (plan.source_directory.empty() && std::filesystem::exists("/src", error)) {
+    // This machine has a /src of its own: gdb must not take that for the sandbox's.
+    plan.source_directory = root / "not-here";
+  }
   KDBG_ASSIGN_OR_RETURN(const Files files,
                         WriteFiles(root / "sessions" / plan.session, plan, symbols.scripts));
   KDBG_ASSIGN_OR_RETURN(const ClientConfig config, context.Config());

@@ -45,7 +45,9 @@ std::string GdbInitText(const GdbPlan& plan) {
       "set auto-load safe-path $debugdir:$datadir/auto-load\n"
       "set index-cache directory {}\n"
       "set index-cache enabled on\n"
-      "set remotetimeout 30\n",
+      "set remotetimeout 30\n"
+      // The server holds the port from the start: a refusal is final.
+      "set tcp auto-retry off\n",
       plan.session, plan.index_directory.string());
   if (!plan.source_directory.empty()) {
     text += fmt::format("set substitute-path {} {}\n", kSourceInSandbox,
