@@ -1,0 +1,16 @@
+// A failed build as a status on its way up, and back as what the record says. Stateless.
+#pragma once
+
+#include "absl/status/status.h"
+#include "server/build/build_record.h"
+
+namespace kdbg::build {
+
+// Fault, reason, place and excerpt travel with it.
+absl::Status FailureStatus(const BuildFailure& failure);
+
+// What FailureStatus was given; for other errors by their code: INVALID_ARGUMENT is the caller's
+// fault, FAILED_PRECONDITION the subject's, everything else the host's.
+BuildFailure FailureOf(const absl::Status& status);
+
+}  // namespace kdbg::build
