@@ -1,0 +1,20 @@
+// The compilers of the build host. Stateless.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "proto/contract/architecture.h"
+
+namespace kdbg::build {
+
+struct Toolchain {
+  std::string cross_prefix;  // CROSS_COMPILE=; empty for the host's own architecture
+  // Differs when another compiler, assembler or linker is installed.
+  std::string identity;
+};
+
+// FAILED_PRECONDITION (kMissingTool; metadata: tool, package) when the host has none.
+absl::StatusOr<Toolchain> FindToolchain(Architecture architecture);
+
+}  // namespace kdbg::build
