@@ -1,0 +1,242 @@
+#include "server/build/build_job.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <thread>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/support/errno_status.h"
+#include "proto/support/sha256.h"
+#include "proto/support/status_macros.h"
+#include "server/build/initramfs_builder.h"
+#include "server/host/memory.h"
+#include "server/source/object_database.h"
+#include "server/store/artifact_store.h"
+
+namespace kdbg::build {
+namespace {
+
+// Steps of a build from nothing, when the workspace has not seen one. Measured on 6.1 and 1.35.
+std::int64_t EstimatedSteps(const BuildRequest& request) {
+  const auto* kernel = std::get_if<KernelRequest>(&request.spec);
+  if (kernel == nullptr) return 1050;
+  if (!kernel->base_config_text.empty()) return 6000;
+  if (kernel->base_config.empty() || kernel->base_config == "tiny") return 1600;
+  if (kernel->base_config == "allnoconfig") return 900;
+  return 4500;
+}
+
+std::string KeyOf(const BuildRequest& request, const Toolchain& toolchain) {
+  if (const auto* kernel = std::get_if<KernelRequest>(&request.spec)) {
+    return ConfigKey(*kernel, toolchain);
+  }
+  return ConfigKey(std::get<InitramfsRequest>(request.spec), toolchain);
+}
+
+}  // namespace
+
+std::string ActionKey(const BuildRequest& request, const std::string& tree,
+                      const Toolchain& toolchain) {
+  std::string inputs = fmt::format("{}\n{}\n", tree, KeyOf(request, toolchain));
+  if (const auto* kernel = std::get_if<KernelRequest>(&request.spec)) {
+    for (const auto& [name, value] : kernel->make_variables) {
+      inputs += fmt::format("{}={}\n", name, value);
+    }
+  } else {
+    inputs += Sha256Hex(std::get<InitramfsRequest>(request.spec).init);
+  }
+  return Sha256Hex(inputs);
+}
+
+absl::Status CheckSpec(const BuildRequest& request) {
+  if (const auto* kernel = std::get_if<KernelRequest>(&request.spec)) {
+    return CheckKernelRequest(*kernel);
+  }
+  return CheckInitramfsRequest(std::get<InitramfsRequest>(request.spec));
+}
+
+Architecture ArchitectureOf(const BuildRequest& request) {
+  return std::visit([](const auto& spec) { return spec.architecture; }, request.spec);
+}
+
+bool SkipsCache(const BuildRequest& request) {
+  return std::visit([](const auto& spec) { return spec.skip_cache || spec.clean; }, request.spec);
+}
+
+BuildJob::BuildJob(const BuildParts& parts, const BuildSettings& settings, BuildTable& table,
+                   BuildRecord record, Events events, std::stop_token stop)
+    : parts_(parts),
+      settings_(settings),
+      table_(table),
+      record_(std::move(record)),
+      events_(std::move(events)),
+      stop_(std::move(stop)) {}
+
+absl::StatusOr<BuildRecord> BuildJob::Run() {
+  KDBG_ASSIGN_OR_RETURN(source_, parts_.sources.Get(record_.request.source_id));
+  KDBG_ASSIGN_OR_RETURN(toolchain_, FindToolchain(ArchitectureOf(record_.request)));
+  origin_ = {.build_id = record_.id,
+             .source_id = source_.id,
+             .source_text = source_.origin.text,
+             .tree = source_.tree};
+  if (!SkipsCache(record_.request)) {
+    // A twin of this build may have ended while this one waited.
+    const std::string key = ActionKey(record_.request, source_.tree, toolchain_);
+    if (auto answer = AnswerFromStore(key); answer.ok()) return answer;
+  }
+  KDBG_ASSIGN_OR_RETURN(source::Workspaces::Lease lease,
+                        parts_.workspaces.Acquire(record_.owner, record_.workspace));
+  KDBG_ASSIGN_OR_RETURN(BuildRun run, Prepare(lease));
+  absl::StatusOr<BuiltArtifact> built = Make(run, lease);
+  absl::Status status = built.status();
+  if (status.ok()) status = Publish(run, *std::move(built));
+  if (!status.ok()) {
+    record_.progress = run.progress();
+    (void)run.Say(std::string(status.message()));
+    if (absl::Status finished = run.FinishLog(); !finished.ok()) status = finished;
+    record_.log_size_bytes = run.log_size();
+    return status;
+  }
+  return record_;
+}
+
+absl::StatusOr<BuildRecord> BuildJob::AnswerFromStore(const std::string& key) {
+  KDBG_ASSIGN_OR_RETURN(const BuildRecord twin,
+                        table_.FindByKey(record_.owner, key, record_.request.is_private));
+  KDBG_RETURN_IF_ERROR(parts_.artifacts.Get(twin.artifact_id).status());
+  BuildRecord answered = record_;
+  answered.state = BuildState::kSucceeded;
+  answered.artifact_id = twin.artifact_id;
+  answered.answered_from_store = true;
+  answered.end_time = parts_.clock.Now();
+  KDBG_RETURN_IF_ERROR(table_.Update(answered));
+  record_ = answered;
+  return answered;
+}
+
+absl::StatusOr<BuildRun> BuildJob::Prepare(const source::Workspaces::Lease& lease) {
+  KDBG_ASSIGN_OR_RETURN(BuildLog log,
+                        BuildLog::Create(settings_.logs_directory / (record_.id + ".log"),
+                                         settings_.log_limit_bytes));
+  host::SandboxLimits limits;
+  limits.memory_bytes = settings_.memory_limit_bytes;
+  if (limits.memory_bytes == 0) {
+    KDBG_ASSIGN_OR_RETURN(const host::HostMemory memory, host::ReadHostMemory());
+    limits.memory_bytes = memory.total_bytes / 4 * 3;
+  }
+  limits.processes = settings_.process_limit;
+  limits.wall_time = settings_.time_limit;
+  KDBG_ASSIGN_OR_RETURN(std::optional<host::Identity> run_as, parts_.build_identity(record_.owner));
+  const int processors = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  BuildRun::Parts parts{.runner = parts_.runner,
+                        .name = "builds/" + record_.id,
+                        .directories = {.source = lease.source_dir(),
+                                        .build = lease.build_dir(),
+                                        .ccache = lease.ccache_dir()},
+                        .run_as = run_as,
+                        .limits = limits,
+                        .jobs = settings_.jobs > 0 ? settings_.jobs : processors,
+                        .ccache_limit_mib = settings_.ccache_limit_mib,
+                        .stop = stop_,
+                        .on_change = events_.on_change,
+                        .on_log = events_.on_log};
+  return BuildRun(std::move(parts), std::move(log), record_.progress);
+}
+
+absl::StatusOr<BuiltArtifact> BuildJob::Make(BuildRun& run, source::Workspaces::Lease& lease) {
+  if (const auto* kernel = std::get_if<KernelRequest>(&record_.request.spec)) {
+    return MakeWith<KernelBuilder>(run, lease, *kernel);
+  }
+  return MakeWith<InitramfsBuilder>(run, lease, std::get<InitramfsRequest>(record_.request.spec));
+}
+
+template <typename Builder, typename Request>
+absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(BuildRun& run, source::Workspaces::Lease& lease,
+                                                 const Request& request) {
+  KDBG_ASSIGN_OR_RETURN(WorkspaceMemory memory, table_.Recall(lease.id()));
+  const std::string config_key = ConfigKey(request, toolchain_);
+  run.EnterPhase(BuildPhase::kCheckingOut);
+  if (request.clean) {
+    memory.config_key.clear();
+    KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
+    KDBG_RETURN_IF_ERROR(lease.ClearBuild());
+  }
+  KDBG_RETURN_IF_ERROR(lease.Checkout(source_.tree, stop_));
+
+  Builder builder(run, parts_.blobs, request, toolchain_, origin_);
+  const bool from_nothing = memory.config_key != config_key || !builder.HasConfig();
+  // Another tree may bring other Kconfig files, and so may decide otherwise.
+  if (from_nothing || memory.tree != source_.tree) {
+    run.EnterPhase(BuildPhase::kConfiguring);
+    memory.config_key.clear();
+    KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
+    KDBG_RETURN_IF_ERROR(builder.Configure());
+    memory.config_key = config_key;
+    memory.tree = source_.tree;
+    if (from_nothing) memory.incremental_steps = 0;
+    KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
+  }
+  SetExpectation(run, from_nothing, memory);
+  KDBG_ASSIGN_OR_RETURN(BuiltArtifact built, builder.Build());
+  (from_nothing ? memory.full_steps : memory.incremental_steps) = run.progress().steps_done;
+  KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
+  return built;
+}
+
+void BuildJob::SetExpectation(BuildRun& run, bool from_nothing,
+                              const WorkspaceMemory& memory) const {
+  if (!from_nothing) {
+    run.SetExpected(memory.incremental_steps, /*estimated=*/false);
+  } else if (memory.full_steps > 0) {
+    run.SetExpected(memory.full_steps, /*estimated=*/false);
+  } else {
+    run.SetExpected(EstimatedSteps(record_.request), /*estimated=*/true);
+  }
+}
+
+absl::Status BuildJob::Publish(BuildRun& run, BuiltArtifact built) {
+  if (stop_.stop_requested()) return absl::CancelledError("the build was cancelled");
+  KDBG_RETURN_IF_ERROR(run.FinishLog());
+  const std::filesystem::path log_path = settings_.logs_directory / (record_.id + ".log");
+  const UniqueFd log(::open(log_path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!log) return ErrnoError(errno, fmt::format("open {}", log_path.string()));
+  KDBG_ASSIGN_OR_RETURN(const store::Blob blob, parts_.blobs.Put(log));
+  built.files.push_back({"build.log", blob.digest, blob.size_bytes});
+
+  const bool is_kernel = record_.kind() == BuildKind::kKernel;
+  store::Artifact artifact;
+  artifact.kind = is_kernel ? store::ArtifactKind::kKernel : store::ArtifactKind::kInitramfs;
+  artifact.owner = record_.owner;
+  artifact.is_private = record_.request.is_private;
+  artifact.build_id = record_.id;
+  artifact.source_id = source_.id;
+  artifact.display_name = record_.request.display_name;
+  artifact.architecture = std::string(TraitsOf(ArchitectureOf(record_.request)).name);
+  artifact.gnu_build_id = std::move(built.gnu_build_id);
+  artifact.version = std::move(built.version);
+  artifact.files = std::move(built.files);
+  artifact.attributes = std::move(built.attributes);
+  std::sort(artifact.files.begin(), artifact.files.end(),
+            [](const auto& left, const auto& right) { return left.path < right.path; });
+
+  BuildRecord succeeded = record_;
+  succeeded.state = BuildState::kSucceeded;
+  succeeded.progress = run.progress();
+  succeeded.log_size_bytes = run.log_size();
+  succeeded.end_time = parts_.clock.Now();
+  KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) -> absl::Status {
+    KDBG_ASSIGN_OR_RETURN(const store::Artifact published,
+                          parts_.artifacts.Publish(transaction, artifact));
+    succeeded.artifact_id = published.id;
+    if (is_kernel) KDBG_RETURN_IF_ERROR(table_.SetIndexWanted(transaction, published.id));
+    return table_.Update(transaction, succeeded);
+  }));
+  record_ = std::move(succeeded);
+  return absl::OkStatus();
+}
+
+}  // namespace kdbg::build

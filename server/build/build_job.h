@@ -1,0 +1,69 @@
+// One build from its place in the queue to its artifact: checkout, builder, publication. On the
+// worker thread that runs it.
+#pragma once
+
+#include <functional>
+#include <stop_token>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/build/build_record.h"
+#include "server/build/build_run.h"
+#include "server/build/build_table.h"
+#include "server/build/builds.h"
+#include "server/build/kernel_builder.h"
+#include "server/build/toolchain.h"
+#include "server/source/source_catalog.h"
+#include "server/source/workspace.h"
+
+namespace kdbg::build {
+
+// What decides a build's bytes: tree, config, make variables, init, toolchain.
+std::string ActionKey(const BuildRequest& request, const std::string& tree,
+                      const Toolchain& toolchain);
+
+// UNIMPLEMENTED and INVALID_ARGUMENT of the request alone.
+absl::Status CheckSpec(const BuildRequest& request);
+Architecture ArchitectureOf(const BuildRequest& request);
+bool SkipsCache(const BuildRequest& request);
+
+class BuildJob {
+ public:
+  struct Events {
+    std::function<void(const BuildProgress&, std::int64_t log_size)> on_change;
+    std::function<void()> on_log;
+  };
+
+  BuildJob(const BuildParts& parts, const BuildSettings& settings, BuildTable& table,
+           BuildRecord record, Events events, std::stop_token stop);
+
+  // The record SUCCEEDED, already in the database together with its artifact. Errors are as of
+  // FailureStatus, CANCELLED after `stop`; the record is then the caller's to write.
+  absl::StatusOr<BuildRecord> Run();
+
+  // The record as it is: with progress and log size, after a failure too.
+  const BuildRecord& record() const { return record_; }
+
+ private:
+  absl::StatusOr<BuildRecord> AnswerFromStore(const std::string& key);
+  absl::StatusOr<BuildRun> Prepare(const source::Workspaces::Lease& lease);
+  absl::StatusOr<BuiltArtifact> Make(BuildRun& run, source::Workspaces::Lease& lease);
+  template <typename Builder, typename Request>
+  absl::StatusOr<BuiltArtifact> MakeWith(BuildRun& run, source::Workspaces::Lease& lease,
+                                         const Request& request);
+  void SetExpectation(BuildRun& run, bool from_nothing, const WorkspaceMemory& memory) const;
+  absl::Status Publish(BuildRun& run, BuiltArtifact built);
+
+  const BuildParts& parts_;
+  const BuildSettings& settings_;
+  BuildTable& table_;
+  BuildRecord record_;
+  Events events_;
+  std::stop_token stop_;
+  source::SourceRecord source_;
+  Toolchain toolchain_;
+  BuildOrigin origin_;
+};
+
+}  // namespace kdbg::build

@@ -1,0 +1,45 @@
+// Which build is next: oldest first, owners with the least running before others, one at a time in
+// a workspace. Pure; its user locks.
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace kdbg::build {
+
+class BuildQueue {
+ public:
+  struct Entry {
+    std::string id;
+    std::string owner;
+    std::string workspace;  // of this owner
+  };
+
+  void Add(Entry entry) { waiting_.push_back(std::move(entry)); }
+  // Takes the next out of the queue and counts it as running until Finish.
+  std::optional<Entry> Start();
+  bool CanStart() const { return Next() != waiting_.end(); }
+  void Finish(const Entry& entry);
+  // False when it was not waiting.
+  bool Remove(std::string_view id);
+
+  // 1 is next; 0 when it is not waiting.
+  int Position(std::string_view id) const;
+  std::size_t size() const { return waiting_.size(); }
+
+ private:
+  using Workspace = std::pair<std::string, std::string>;  // owner, name
+  std::list<Entry>::const_iterator Next() const;
+  int RunningOf(const std::string& owner) const;
+
+  std::list<Entry> waiting_;
+  std::set<Workspace> busy_;
+  std::map<std::string, int> running_;  // per owner
+};
+
+}  // namespace kdbg::build

@@ -1,0 +1,21 @@
+#include "server/build/build_record.h"
+
+namespace kdbg::build {
+
+std::string_view ToString(BuildState state) {
+  switch (state) {
+    case BuildState::kQueued:
+      return "QUEUED";
+    case BuildState::kRunning:
+      return "RUNNING";
+    case BuildState::kSucceeded:
+      return "SUCCEEDED";
+    case BuildState::kFailed:
+      return "FAILED";
+    case BuildState::kCancelled:
+      return "CANCELLED";
+  }
+  return "UNKNOWN";
+}
+
+}  // namespace kdbg::build

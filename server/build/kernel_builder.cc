@@ -1,0 +1,332 @@
+#include "server/build/kernel_builder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/support/sha256.h"
+#include "proto/support/status_macros.h"
+#include "server/build/build_facts.h"
+#include "server/build/json_writer.h"
+
+namespace kdbg::build {
+namespace {
+
+constexpr std::size_t kMaximumFragments = std::size_t{1} << 20;
+// To be raised when the way kernels are made changes, so that no old answer is taken for a new one.
+constexpr std::string_view kRecipe = "kernel 1";
+constexpr std::string_view kWorkConfig = ".kdbg/work.config";
+
+// Inside the sandbox, with the arguments of make as "$@" and the merged fragments on stdin. The
+// base comes first, then loses what the fragments set, so that no symbol is there twice.
+constexpr std::string_view kConfigureScript = R"(set -eu
+mkdir -p /build/.kdbg
+cd /build/.kdbg
+cat > merged.config
+rm -f base.config work.config
+base=$1
+shift
+case $base in
+tiny) sed -e '1,/^=== base ===$/d' merged.config > preset.config
+  make "$@" KCONFIG_CONFIG=.kdbg/base.config KCONFIG_ALLCONFIG=.kdbg/preset.config allnoconfig ;;
+text) sed -e '1,/^=== base ===$/d' merged.config > base.config ;;
+*) make "$@" KCONFIG_CONFIG=.kdbg/base.config "$base" ;;
+esac
+sed -i -e '/^=== base ===$/,$d' merged.config
+awk 'function symbol(s) { sub(/^# /, "", s); sub(/[ =].*/, "", s); return s }
+  /^(# )?CONFIG_[A-Za-z0-9_]+[ =]/ { if (FNR == NR) seen[symbol($0)] = 1
+    else if (!(symbol($0) in seen)) print }' merged.config base.config > work.config
+cat merged.config >> work.config
+make "$@" KCONFIG_CONFIG=.kdbg/work.config olddefconfig
+)";
+
+// The config keeps its time stamp unless it changed, or everything would be compiled anew. The list
+// of compile commands is made by the tree's own script rather than by its make target, which would
+// build all modules first.
+constexpr std::string_view kCompileScript = R"(set -eu
+cd /build
+rm -f .kdbg/ccache.log
+cmp -s .kdbg/work.config .config || cp .kdbg/work.config .config
+targets="$1 vmlinux"
+shift
+if grep -q '^CONFIG_GDB_SCRIPTS=y' .config && grep -q '^scripts_gdb' /src/Makefile; then
+  targets="$targets scripts_gdb"
+fi
+jobs=$1
+shift
+make -j"$jobs" "$@" $targets
+for script in /src/scripts/clang-tools/gen_compile_commands.py /src/scripts/gen_compile_commands.py
+do
+  [ -f "$script" ] || continue
+  [ compile_commands.json -nt vmlinux ] || python3 "$script" -d /build -o compile_commands.json || :
+  break
+done
+)";
+
+bool IsDefconfigName(std::string_view name) {
+  return name.ends_with("_defconfig") && name.size() <= 100 &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '_' || c == '-' || c == '.';
+         });
+}
+
+bool IsMakeVariable(std::string_view name) {
+  constexpr std::string_view kAllowed[] = {"KCFLAGS", "KAFLAGS", "KCPPFLAGS", "LOCALVERSION", "W"};
+  return std::find(std::begin(kAllowed), std::end(kAllowed), name) != std::end(kAllowed);
+}
+
+absl::Status CheckMakeVariables(const std::map<std::string, std::string>& variables) {
+  for (const auto& [name, value] : variables) {
+    if (!IsMakeVariable(name)) {
+      return InvalidField("make_variables", name,
+                          fmt::format("make variable {} is not one that may be set: use KCFLAGS, "
+                                      "KAFLAGS, KCPPFLAGS, LOCALVERSION or W",
+                                      name));
+    }
+    const bool plain = std::all_of(value.begin(), value.end(), [](unsigned char c) {
+      return c >= 0x20 && c < 0x7f && c != '$' && c != '`';
+    });
+    if (!plain || value.size() > 1000) {
+      return InvalidField("make_variables", name,
+                          fmt::format("the value of {} has to be plain text without $", name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string BaseName(const KernelRequest& request) {
+  if (!request.base_config_text.empty()) return "text";
+  return request.base_config.empty() ? "tiny" : request.base_config;
+}
+
+// What goes to the configure script: the fragments, and behind the mark the base when it is ours.
+std::string ConfigInput(const KernelRequest& request, const RequestedConfig& config) {
+  std::string input = ToText(config.merged) + "=== base ===\n";
+  const std::string base = BaseName(request);
+  if (base == "tiny") input.append(TinyFragment());
+  if (base == "text") input.append(request.base_config_text).append("\n");
+  return input;
+}
+
+}  // namespace
+
+absl::Status CheckKernelRequest(const KernelRequest& request) {
+  if (!request.patches.empty()) {
+    return MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
+                     "patches are not taken yet: apply them to the source before it is sent",
+                     {{"method", "CreateBuild"}});
+  }
+  std::size_t total = request.base_config_text.size();
+  for (const ConfigFragment& fragment : request.fragments) total += fragment.text.size();
+  for (const std::string& item : request.config_items) total += item.size();
+  if (total > kMaximumFragments) {
+    return InvalidField("fragments", std::to_string(total),
+                        "config text of more than 1 MiB is not taken: send less");
+  }
+  const std::string base = BaseName(request);
+  if (base == "text") {
+    KDBG_RETURN_IF_ERROR(ParseConfigText(request.base_config_text, "the config").status());
+  } else if (base != "tiny" && base != "defconfig" && base != "allnoconfig" &&
+             !IsDefconfigName(base)) {
+    return InvalidField("base_config", base,
+                        fmt::format("\"{}\" is no base config: use tiny, defconfig, allnoconfig or "
+                                    "a name of the source that ends in _defconfig",
+                                    base));
+  }
+  KDBG_RETURN_IF_ERROR(CheckMakeVariables(request.make_variables));
+  return ReadRequestedConfig(request).status();
+}
+
+std::string BaseConfigPath(const KernelRequest& request) {
+  const std::string base = BaseName(request);
+  if (!IsDefconfigName(base)) return {};
+  return fmt::format("arch/{}/configs/{}", TraitsOf(request.architecture).source_directory, base);
+}
+
+std::string ConfigKey(const KernelRequest& request, const Toolchain& toolchain) {
+  const auto config = ReadRequestedConfig(request);
+  return Sha256Hex(fmt::format("{}\n{}\n{}\n{}\n{}", kRecipe, toolchain.identity,
+                               TraitsOf(request.architecture).name, BaseName(request),
+                               config.ok() ? ConfigInput(request, *config) : ""));
+}
+
+KernelBuilder::KernelBuilder(BuildRun& run, store::BlobStore& blobs, const KernelRequest& request,
+                             const Toolchain& toolchain, const BuildOrigin& origin)
+    : run_(run),
+      request_(request),
+      traits_(TraitsOf(request.architecture)),
+      toolchain_(toolchain),
+      origin_(origin),
+      outputs_(blobs) {}
+
+std::vector<std::string> KernelBuilder::MakeArguments() const {
+  // Fixed, so that the same input gives the same bytes.
+  std::vector<std::string> arguments = {"-C",
+                                        "/src",
+                                        "O=/build",
+                                        fmt::format("ARCH={}", traits_.make_arch),
+                                        fmt::format("CC=ccache {}gcc", toolchain_.cross_prefix),
+                                        "HOSTCC=ccache gcc",
+                                        "KBUILD_BUILD_TIMESTAMP=Thu Jan 1 00:00:00 UTC 1970",
+                                        "KBUILD_BUILD_USER=kdbg",
+                                        "KBUILD_BUILD_HOST=kdbg",
+                                        "KBUILD_BUILD_VERSION=1"};
+  if (!toolchain_.cross_prefix.empty()) {
+    arguments.push_back("CROSS_COMPILE=" + toolchain_.cross_prefix);
+  }
+  std::map<std::string, std::string> variables = {{"LOCALVERSION", ""}};
+  for (const auto& [name, value] : request_.make_variables) variables[name] = value;
+  for (const auto& [name, value] : variables) {
+    arguments.push_back(fmt::format("{}={}", name, value));
+  }
+  return arguments;
+}
+
+BuildCommand KernelBuilder::Make(std::string label, std::string script,
+                                 std::vector<std::string> more) const {
+  BuildCommand command;
+  command.label = std::move(label);
+  command.argv = {"sh", "-c", std::move(script), "kdbg"};
+  command.argv.insert(command.argv.end(), more.begin(), more.end());
+  const std::vector<std::string> arguments = MakeArguments();
+  command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
+bool KernelBuilder::HasConfig() const {
+  return Outputs::Open(run_.directories().build, kWorkConfig).ok() &&
+         Outputs::Open(run_.directories().build, ".config").ok();
+}
+
+absl::Status KernelBuilder::Configure() {
+  KDBG_ASSIGN_OR_RETURN(const RequestedConfig requested, ReadRequestedConfig(request_));
+  BuildCommand command = Make("configure", std::string(kConfigureScript), {BaseName(request_)});
+  command.input = ConfigInput(request_, requested);
+  KDBG_RETURN_IF_ERROR(run_.Run(command));
+  KDBG_ASSIGN_OR_RETURN(const std::string text,
+                        Outputs::Read(run_.directories().build, kWorkConfig));
+  return VerifyConfig(requested, request_.architecture, ConfigValues::FromText(text),
+                      [this] { return LoadKconfig(); });
+}
+
+absl::StatusOr<const Kconfig*> KernelBuilder::LoadKconfig() {
+  if (!kconfig_) {
+    const std::string directory(traits_.source_directory);
+    KDBG_ASSIGN_OR_RETURN(kconfig_,
+                          Kconfig::Read("Kconfig", {{"SRCARCH", directory}, {"ARCH", directory}},
+                                        [this](const std::string& path) {
+                                          return Outputs::Read(run_.directories().source, path);
+                                        }));
+  }
+  return &*kconfig_;
+}
+
+absl::StatusOr<BuiltArtifact> KernelBuilder::Build() {
+  run_.EnterPhase(BuildPhase::kCompiling);
+  KDBG_RETURN_IF_ERROR(Compile());
+  const CacheCounts counts = ReadCacheCounts(run_.directories().build);
+  run_.SetCacheCounts(counts.hits, counts.misses);
+  run_.EnterPhase(BuildPhase::kVerifying);
+  KDBG_ASSIGN_OR_RETURN(const VmlinuxFacts facts, Verify());
+  KDBG_ASSIGN_OR_RETURN(std::string version,
+                        Outputs::Read(run_.directories().build, "include/config/kernel.release"));
+  while (!version.empty() && version.back() == '\n') version.pop_back();
+  run_.EnterPhase(BuildPhase::kPublishing);
+  KDBG_RETURN_IF_ERROR(TakeOutputs());
+  KDBG_RETURN_IF_ERROR(TakeMetadata(facts, version));
+  return BuiltArtifact{
+      .files = outputs_.files(),
+      .gnu_build_id = facts.gnu_build_id,
+      .version = version,
+      .attributes = {{"config_sha256", config_digest_}, {"base_config", BaseName(request_)}}};
+}
+
+absl::Status KernelBuilder::Compile() {
+  return run_.Run(Make("make", std::string(kCompileScript),
+                       {std::string(traits_.image_target), std::to_string(run_.jobs())}));
+}
+
+absl::StatusOr<VmlinuxFacts> KernelBuilder::Verify() const {
+  KDBG_ASSIGN_OR_RETURN(const UniqueFd vmlinux, Outputs::Open(run_.directories().build, "vmlinux"));
+  return CheckVmlinux(vmlinux);
+}
+
+absl::Status KernelBuilder::TakeOutputs() {
+  const std::filesystem::path& build = run_.directories().build;
+  KDBG_RETURN_IF_ERROR(outputs_.Take(build, traits_.image_path, std::string(traits_.image_target)));
+  for (const char* name : {"vmlinux", "System.map"}) {
+    KDBG_RETURN_IF_ERROR(outputs_.Take(build, name, name));
+  }
+  KDBG_ASSIGN_OR_RETURN(const std::string config, Outputs::Read(build, ".config"));
+  config_ = ConfigValues::FromText(config);
+  config_digest_ = Sha256Hex(config);
+  KDBG_RETURN_IF_ERROR(outputs_.TakeBytes(config, "config"));
+  // Old trees have no such script.
+  absl::Status commands = outputs_.Take(build, "compile_commands.json", "compile_commands.json");
+  if (!commands.ok() && !absl::IsNotFound(commands)) return commands;
+  return TakeGdbScripts();
+}
+
+absl::Status KernelBuilder::TakeGdbScripts() {
+  const std::filesystem::path& source = run_.directories().source;
+  std::error_code error;
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator entry(source / "scripts/gdb/linux", error), end;
+       !error && entry != end; entry.increment(error)) {
+    if (entry->path().extension() == ".py") names.push_back(entry->path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    const std::string path = "scripts/gdb/linux/" + name;
+    KDBG_RETURN_IF_ERROR(outputs_.Take(source, path, path));
+  }
+  if (names.empty()) return absl::OkStatus();  // before 4.0
+  const std::string constants = "scripts/gdb/linux/constants.py";
+  KDBG_RETURN_IF_ERROR(outputs_.Take(run_.directories().build, constants, constants));
+  return outputs_.Take(source, "scripts/gdb/vmlinux-gdb.py", "vmlinux-gdb.py");
+}
+
+absl::Status KernelBuilder::TakeMetadata(const VmlinuxFacts& facts, const std::string& version) {
+  std::vector<std::string> arguments = MakeArguments();
+  std::string by_hand = "make";
+  for (std::string argument : arguments) {
+    if (argument == "-C" || argument == "/src") continue;
+    by_hand += argument.find(' ') == std::string::npos ? " " + argument : " '" + argument + "'";
+  }
+  by_hand += fmt::format(" -j{} {} vmlinux scripts_gdb", run_.jobs(), traits_.image_target);
+  JsonObject metadata;
+  metadata.Text("kind", "kernel")
+      .Text("build", "builds/" + origin_.build_id)
+      .Text("source", "sources/" + origin_.source_id)
+      .Text("source_origin", origin_.source_text)
+      .Text("tree", origin_.tree)
+      .Text("version", version)
+      .Text("architecture", traits_.name)
+      .Text("base_config", BaseName(request_))
+      .Text("config_sha256", config_digest_)
+      .Text("compiler", config_.Has("CC_VERSION_TEXT") ? config_.Get("CC_VERSION_TEXT") : "")
+      .Text("toolchain", toolchain_.identity)
+      .Texts("make_arguments", arguments)
+      .Text("gnu_build_id", facts.gnu_build_id)
+      .Object("start_kernel", JsonObject()
+                                  .Text("address", fmt::format("{:#x}", facts.start_kernel))
+                                  .Text("file", facts.start_kernel_file)
+                                  .Integer("line", facts.start_kernel_line))
+      .Object("durations_seconds", DurationsOf(run_))
+      .Object("ccache", JsonObject()
+                            .Integer("hits", run_.progress().cache_hits)
+                            .Integer("misses", run_.progress().cache_misses))
+      .Integer("steps", run_.progress().steps_done)
+      .Text("by_hand",
+            fmt::format("with the tree at /src and this artifact's config as /build/.config: "
+                        "cd /src && {}",
+                        by_hand));
+  return outputs_.TakeBytes(metadata.ToString(), "metadata.json");
+}
+
+}  // namespace kdbg::build
