@@ -16,7 +16,9 @@ IoThread::~IoThread() {
 }
 
 void IoThread::RunAndWait(const std::function<void()>& work) {
-  if (IsCurrent()) return work();
+  // After the end only what the context itself still held runs through here, on the thread that
+  // destroys it.
+  if (IsCurrent() || context_.stopped()) return work();
   absl::Notification done;
   asio::post(context_, [&] {
     work();

@@ -39,7 +39,8 @@ StubChannel::StubChannel(IoThread& io_thread, UniqueFd connected)
     : socket_(io_thread.context()),
       resend_timer_(io_thread.context()),
       halt_timer_(io_thread.context()),
-      parser_(kMaximumAnswer) {
+      parser_(kMaximumAnswer),
+      outbound_(socket_) {
   asio::error_code error;
   socket_.assign(asio::local::stream_protocol(), connected.Release(), error);
   socket_.non_blocking(true, error);
@@ -114,7 +115,7 @@ void StubChannel::Halt(StopHandler handler) {
   }
   halt_waiters_.push_back(std::move(handler));
   if (!std::exchange(interrupt_sent_, true)) {
-    Transmit(std::string(1, rsp::kInterruptByte));
+    Transmit(std::string_view(&rsp::kInterruptByte, 1));
     ExpectHaltSoon();
   }
 }
@@ -153,7 +154,7 @@ void StubChannel::Pump() {
       SetRunning(true, std::nullopt);
       interrupt_sent_ = false;
       run_ended_ = std::move(request.handler);
-      Transmit(std::move(request.frame));
+      Transmit(last_frame_);
       if (request.started) request.started(absl::OkStatus());
     } else {
       current_ = std::move(request);
@@ -162,32 +163,10 @@ void StubChannel::Pump() {
   }
 }
 
-void StubChannel::Transmit(std::string bytes) {
-  if (std::exchange(ack_owed_, false)) unsent_.push_back(rsp::kAckByte);
-  unsent_ += bytes;
-  if (!flushing_) Flush();
-}
-
-// Mostly the socket takes everything at once: no trip through the event loop on the way.
-void StubChannel::Flush() {
-  asio::error_code error;
-  while (!unsent_.empty()) {
-    const std::size_t sent = socket_.write_some(asio::buffer(unsent_), error);
-    unsent_.erase(0, sent);
-    if (error == asio::error::would_block) {
-      flushing_ = true;
-      socket_.async_wait(asio::socket_base::wait_write,
-                         [self = shared_from_this()](asio::error_code wait_error) {
-                           self->flushing_ = false;
-                           if (!wait_error) self->Flush();
-                         });
-      return;
-    }
-    if (error) {
-      unsent_.clear();  // the read loop meets the end of the connection and reports it
-      return;
-    }
-  }
+void StubChannel::Transmit(std::string_view bytes) {
+  if (std::exchange(ack_owed_, false)) outbound_.Append(std::string_view(&rsp::kAckByte, 1));
+  outbound_.Append(bytes);
+  outbound_.Flush(shared_from_this());
 }
 
 asio::awaitable<void> StubChannel::ReadLoop() {

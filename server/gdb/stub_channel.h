@@ -33,6 +33,7 @@
 #include "proto/rsp/packet.h"
 #include "proto/support/unique_fd.h"
 #include "server/base/subscribers.h"
+#include "server/gdb/outbound.h"
 #include "server/gdb/stop_reply.h"
 
 namespace kdbg::gdb {
@@ -86,9 +87,8 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
   void HandlePacket(const std::string& payload);
   void HandleStop(const std::string& payload);
   void Pump();
-  void Transmit(std::string bytes);
+  void Transmit(std::string_view bytes);
   void Resend();
-  void Flush();
   void ExpectHaltSoon();
   void Lose();
   void ReadFeatures(std::string_view answer);
@@ -99,8 +99,7 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
   asio::steady_timer halt_timer_;
   rsp::PacketParser parser_;
   std::array<char, 8192> read_buffer_;
-  std::string unsent_;
-  bool flushing_ = false;
+  Outbound<asio::local::stream_protocol::socket> outbound_;
 
   std::deque<Request> queue_;
   std::optional<Request> current_;  // an exchange sent and not answered

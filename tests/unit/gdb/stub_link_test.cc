@@ -132,6 +132,7 @@ TEST_F(StubLinkTest, InterruptHaltsAndSaysWhy) {
 
 TEST_F(StubLinkTest, SendsNothingWhileTheGuestRuns) {
   auto link = Connect(CpuState::kRunning);
+  ASSERT_TRUE(stub_.WaitRunning(true));
   const auto reply = link->Request("m0,4");
   EXPECT_TRUE(HasReason(reply.status(), Reason::kWrongState)) << reply.status();
   EXPECT_TRUE(link->Continue().ok());
@@ -141,6 +142,7 @@ TEST_F(StubLinkTest, SendsNothingWhileTheGuestRuns) {
 
 TEST_F(StubLinkTest, WaitStopEndsByDeadlineAndByCancel) {
   auto link = Connect(CpuState::kRunning);
+  ASSERT_TRUE(stub_.WaitRunning(true));
   EXPECT_EQ(link->WaitStop(absl::Milliseconds(10)).status().code(),
             absl::StatusCode::kDeadlineExceeded);
   std::stop_source source;
@@ -215,6 +217,7 @@ TEST_F(StubLinkTest, GuestMayNotReachTheDevelopersFiles) {
   auto link = Connect();
   stub_.RefuseToStart(true);  // as QEMU does while it waits for the answer
   ASSERT_TRUE(link->Continue().ok());
+  ASSERT_TRUE(stub_.WaitForPacket("c"));
   stub_.SendRaw(rsp::Encode("Fopen,1000/8,0,0"));
   EXPECT_TRUE(stub_.WaitForPacket("F-1,1"));
 }

@@ -1,0 +1,312 @@
+#include "server/gdb/client.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "proto/rsp/hex.h"
+#include "server/gdb/door_core.h"
+#include "server/gdb/io_thread.h"
+#include "server/observe/log.h"
+
+namespace kdbg::gdb {
+namespace {
+
+// gdb asks one thing at a time; who sends this much unanswered is no gdb.
+constexpr std::size_t kMaximumBacklog = 64 * 1024;
+constexpr std::size_t kMaximumPayload = 16 * 1024;
+// Enough for gdb 13 to meet the one that it takes for final (vMustReplyEmpty).
+constexpr int kMaximumRefusals = 4;
+constexpr std::chrono::seconds kFirstPacketPatience{10};
+constexpr std::chrono::seconds kFarewellPatience{5};
+
+// What of the stub's own features a client may use. Without `multiprocess` thread ids stay plain
+// and a detach names no process.
+constexpr std::string_view kFeaturesPassedOn[] = {
+    "PacketSize=", "qXfer:features:read+", "vContSupported+", "ReverseStep+", "ReverseContinue+"};
+
+std::string ErrorText(std::string_view message) {
+  std::string text = fmt::format("E.{}", message);
+  std::replace_if(
+      text.begin(), text.end(), [](char byte) { return byte < ' ' || byte > '~'; }, ' ');
+  return text;
+}
+
+std::string ErrorText(const absl::Status& status) {
+  return ErrorText(std::string(status.message()));
+}
+
+}  // namespace
+
+Client::Client(std::shared_ptr<DoorCore> door, Attachment attachment,
+               std::shared_ptr<Transport> transport)
+    : door_(std::move(door)),
+      attachment_(std::move(attachment)),
+      transport_(std::move(transport)),
+      patience_(door_->io_thread().context()),
+      parser_(kMaximumPayload) {}
+
+void Client::StartPatience() {
+  patience_.expires_after(kFirstPacketPatience);
+  patience_.async_wait([weak = weak_from_this()](asio::error_code error) {
+    auto self = weak.lock();
+    if (!error && self && self->phase_ == Phase::kArriving) self->CutOff();
+  });
+}
+
+void Client::Admitted() { admitted_ = true; }
+
+void Client::Receive(std::string_view bytes) {
+  if (phase_ == Phase::kLeaving || phase_ == Phase::kGone) return;
+  if (backlog_.size() + bytes.size() > kMaximumBacklog) {
+    spdlog::warn("gdb: {} sends without waiting for answers; cut off", attachment_.client);
+    return CutOff();
+  }
+  backlog_ += bytes;
+  Process();
+}
+
+// Takes events off the backlog until one of them has to wait for the stub.
+void Client::Process() {
+  if (std::exchange(processing_, true)) return;
+  auto self = shared_from_this();
+  while (!busy_ && phase_ != Phase::kLeaving && phase_ != Phase::kGone) {
+    std::string_view rest = backlog_;
+    const auto event = parser_.Next(rest);
+    backlog_.erase(0, backlog_.size() - rest.size());
+    if (!event) break;
+    Handle(*event);
+  }
+  processing_ = false;
+}
+
+void Client::Handle(const rsp::Event& event) {
+  using Kind = rsp::Event::Kind;
+  switch (event.kind) {
+    case Kind::kAck:
+      return;
+    case Kind::kNack:
+      if (acks_ && !last_frame_.empty()) transport_->Send(last_frame_);
+      return;
+    case Kind::kInterrupt:
+      if (waits_for_stop_) door_->channel().Halt([](const absl::StatusOr<StopReply>&) {});
+      return;
+    case Kind::kMalformed:
+      ++door_->counters().malformed_packets;
+      return Acknowledge(rsp::kNackByte);
+    case Kind::kTruncated:
+      ++door_->counters().malformed_packets;
+      return;
+    case Kind::kOversized:
+      ++door_->counters().malformed_packets;
+      Acknowledge(rsp::kAckByte);
+      return Reply(ErrorText("the packet is too long"));
+    case Kind::kPacket:
+      ++door_->counters().packets;
+      Acknowledge(rsp::kAckByte);
+      return HandlePacket(event.payload);
+  }
+}
+
+void Client::HandlePacket(const std::string& payload) {
+  switch (phase_) {
+    case Phase::kArriving:
+      return Arrive(payload);
+    case Phase::kAttached:
+      return Dispatch(payload);
+    case Phase::kTurnedAway:
+      return Refuse();
+    case Phase::kLeaving:
+    case Phase::kGone:
+      return;
+  }
+}
+
+void Client::Arrive(const std::string& first_packet) {
+  patience_.cancel();
+  busy_ = true;
+  if (admitted_) return TakeOver(first_packet);
+  auto self = shared_from_this();
+  door_->Claim(self, [self, first_packet](const absl::Status& status) {
+    if (self->phase_ != Phase::kArriving) return;
+    if (status.ok()) {
+      self->admitted_ = true;
+      return self->TakeOver(first_packet);
+    }
+    self->busy_ = false;
+    self->TurnAway(status);
+    self->Process();
+  });
+}
+
+void Client::TakeOver(const std::string& first_packet) {
+  auto self = shared_from_this();
+  door_->channel().Halt([self, first_packet](const absl::StatusOr<StopReply>& stop) {
+    if (self->phase_ != Phase::kArriving) return;
+    self->busy_ = false;
+    if (stop.ok()) {
+      self->phase_ = Phase::kAttached;
+      self->Dispatch(first_packet);
+    } else {
+      self->door_->Release(self, [] {});
+      self->TurnAway(stop.status());
+    }
+    self->Process();
+  });
+}
+
+void Client::TurnAway(const absl::Status& why) {
+  ++door_->counters().refused_clients;
+  spdlog::info("gdb: {} turned away: {}", attachment_.client, why.ToString());
+  phase_ = Phase::kTurnedAway;
+  refusal_ = ErrorText(why);
+  Refuse();
+}
+
+void Client::Refuse() {
+  Reply(refusal_);
+  if (++refusals_ >= kMaximumRefusals) End();
+}
+
+void Client::Dispatch(const std::string& payload) {
+  const Verdict verdict = JudgePacket(payload);
+  const bool leaves = verdict == Verdict::kDetach || verdict == Verdict::kKill ||
+                      verdict == Verdict::kKillWithReply;
+  // While the guest runs gdb waits; whatever else comes then must not reach the stub, which would
+  // halt the guest.
+  if (waits_for_stop_ && !leaves) {
+    ++door_->counters().refused_packets;
+    return;
+  }
+  switch (verdict) {
+    case Verdict::kForward:
+      return Forward(payload);
+    case Verdict::kResume:
+      return Run(payload);
+    case Verdict::kFeatures:
+      return AnswerFeatures();
+    case Verdict::kStopAcks:
+      Reply("OK");
+      acks_ = false;
+      return;
+    case Verdict::kMonitor:
+      return AnswerMonitor(std::string_view(payload).substr(std::string_view("qRcmd,").size()));
+    case Verdict::kDetach:
+    case Verdict::kKillWithReply:
+      return Leave("OK");
+    case Verdict::kKill:
+      return Leave("");
+    case Verdict::kRefuse:
+      ++door_->counters().refused_packets;
+      return Reply("");
+  }
+}
+
+void Client::Forward(const std::string& payload) {
+  // QEMU drops a line longer than its buffer without a word, and the client would wait for ever.
+  if (payload.size() + 2 > door_->channel().packet_size()) {
+    ++door_->counters().malformed_packets;
+    return Reply(ErrorText("the packet is too long"));
+  }
+  touched_stub_ |= payload[0] == 'Z' || payload[0] == 'H';
+  changed_memory_mode_ |= payload[0] == 'Q';
+  busy_ = true;
+  door_->channel().Exchange(payload,
+                            [self = shared_from_this()](absl::StatusOr<std::string> reply) {
+                              self->busy_ = false;
+                              if (self->phase_ != Phase::kAttached) return;
+                              self->Reply(reply.ok() ? *reply : ErrorText(reply.status()));
+                              self->Process();
+                            });
+}
+
+void Client::Run(const std::string& payload) {
+  waits_for_stop_ = true;
+  door_->channel().Resume(payload, nullptr,
+                          [self = shared_from_this()](absl::StatusOr<std::string> end) {
+                            self->waits_for_stop_ = false;
+                            if (self->phase_ != Phase::kAttached) return;
+                            // QEMU killed: gdb takes this for the end of the program and stays
+                            // usable.
+                            self->Reply(end.ok() ? *end : "X09");
+                            self->Process();
+                          });
+}
+
+// Console output in pieces that fit a packet, then OK.
+void Client::AnswerMonitor(std::string_view hex_command) {
+  const auto command = rsp::HexDecode(hex_command);
+  if (!command || door_->policy() == nullptr) return Reply(ErrorText("malformed monitor command"));
+  const std::string output = door_->policy()->Monitor(*command);
+  const std::size_t piece = (door_->channel().packet_size() - 8) / 2;
+  for (std::size_t at = 0; at < output.size(); at += piece) {
+    Reply("O" + rsp::HexEncode(std::string_view(output).substr(at, piece)));
+  }
+  Reply("OK");
+}
+
+void Client::AnswerFeatures() {
+  std::string answer = "QStartNoAckMode+";
+  for (const std::string& feature : door_->channel().features()) {
+    for (const std::string_view passed_on : kFeaturesPassedOn) {
+      const std::string_view start = std::string_view(feature).substr(0, passed_on.size());
+      if (start == passed_on && (feature.size() == passed_on.size() || passed_on.back() == '=')) {
+        answer += ";" + feature;
+      }
+    }
+  }
+  Reply(answer);
+}
+
+// The client hears OK when the guest runs again and the place is free.
+void Client::Leave(std::string_view farewell) {
+  phase_ = Phase::kLeaving;
+  auto self = shared_from_this();
+  door_->Release(self, [self, farewell] {
+    if (self->phase_ != Phase::kLeaving) return;
+    if (!farewell.empty()) self->Reply(farewell);
+    self->End();
+  });
+}
+
+// No more is said; the other end closes, or is closed soon.
+void Client::End() {
+  phase_ = Phase::kLeaving;
+  transport_->Finish();
+  patience_.expires_after(kFarewellPatience);
+  patience_.async_wait([weak = weak_from_this()](asio::error_code error) {
+    auto self = weak.lock();
+    if (!error && self) self->CutOff();
+  });
+}
+
+void Client::Vanish() {
+  if (std::exchange(phase_, Phase::kGone) == Phase::kGone) return;
+  patience_.cancel();
+  auto self = shared_from_this();
+  door_->Remove(self);
+  door_->Release(self, [] {});
+}
+
+void Client::GuestGone() {
+  if (phase_ == Phase::kAttached) Leave("");
+}
+
+void Client::CutOff() {
+  auto self = shared_from_this();
+  transport_->Abort();
+  Vanish();
+}
+
+void Client::Acknowledge(char byte) {
+  if (acks_) transport_->Send(std::string(1, byte));
+}
+
+void Client::Reply(std::string_view payload) {
+  last_frame_ = rsp::Encode(payload);
+  transport_->Send(last_frame_);
+}
+
+}  // namespace kdbg::gdb

@@ -1,0 +1,88 @@
+// One gdb client at a Door: its bytes in, answers out, whatever carries them. For the I/O thread.
+//
+// Life: arrives with its first whole packet (a port scanner never gets so far, and disturbs
+// nobody), asks the Door for the guest, finds it halted, is relayed, and leaves: by detach or kill,
+// or by vanishing. A client that is not let in has every packet answered with the reason, which gdb
+// prints.
+#pragma once
+
+#include <asio/steady_timer.hpp>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/rsp/packet.h"
+#include "server/gdb/client_policy.h"
+#include "server/gdb/packet_filter.h"
+#include "server/gdb/stop_reply.h"
+#include "server/gdb/transport.h"
+
+namespace kdbg::gdb {
+
+class DoorCore;
+
+class Client : public std::enable_shared_from_this<Client> {
+ public:
+  Client(std::shared_ptr<DoorCore> door, Attachment attachment,
+         std::shared_ptr<Transport> transport);
+
+  // Gives up a client that connects and says nothing.
+  void StartPatience();
+  void Receive(std::string_view bytes);
+  // The other end has gone, at any time.
+  void Vanish();
+  // The Door closes, or the client misbehaves.
+  void CutOff();
+  // QEMU is gone: what was to be said has been.
+  void GuestGone();
+  // The Door's word on a client that was let in before its first packet.
+  void Admitted();
+
+  const Attachment& attachment() const { return attachment_; }
+  // Whether it may have left something in the stub.
+  bool touched_stub() const { return touched_stub_; }
+  bool changed_memory_mode() const { return changed_memory_mode_; }
+
+ private:
+  enum class Phase { kArriving, kAttached, kTurnedAway, kLeaving, kGone };
+
+  void Process();
+  void Handle(const rsp::Event& event);
+  void HandlePacket(const std::string& payload);
+  void Arrive(const std::string& first_packet);
+  void TakeOver(const std::string& first_packet);
+  void TurnAway(const absl::Status& why);
+  void Dispatch(const std::string& payload);
+  void Forward(const std::string& payload);
+  void Run(const std::string& payload);
+  void AnswerMonitor(std::string_view hex_command);
+  void AnswerFeatures();
+  void Leave(std::string_view farewell);
+  void Reply(std::string_view payload);
+  void Refuse();
+  void Acknowledge(char byte);
+  void End();
+
+  const std::shared_ptr<DoorCore> door_;
+  const Attachment attachment_;
+  std::shared_ptr<Transport> transport_;
+  asio::steady_timer patience_;
+  rsp::PacketParser parser_;
+  std::string backlog_;  // received while a request was under way
+  bool processing_ = false;
+  bool busy_ = false;  // a request is under way
+  bool waits_for_stop_ = false;
+  bool acks_ = true;
+  bool touched_stub_ = false;
+  bool changed_memory_mode_ = false;
+  Phase phase_ = Phase::kArriving;
+  bool admitted_ = false;  // holds the door, first packet still to come
+  std::string refusal_;
+  int refusals_ = 0;
+  std::string last_frame_;  // for a NAK
+};
+
+}  // namespace kdbg::gdb
