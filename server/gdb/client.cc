@@ -159,7 +159,7 @@ void Client::TakeOver(const std::string& first_packet) {
 
 void Client::TurnAway(const absl::Status& why) {
   ++door_->counters().refused_clients;
-  spdlog::info("gdb: {} turned away: {}", attachment_.client, why.ToString());
+  spdlog::info("gdb: {} turned away: {}", attachment_.client, std::string(why.message()));
   phase_ = Phase::kTurnedAway;
   refusal_ = ErrorText(why);
   Refuse();
