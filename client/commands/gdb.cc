@@ -163,7 +163,7 @@ CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions&
   if (options.source_directory.empty() && !kernel.source().empty()) {
     KDBG_ASSIGN_OR_RETURN(sources, SourceServerProcess::Start(server->address(), kernel));
     ::setenv("DEBUGINFOD_URLS", sources->url().c_str(), 1);
-    ::setenv("DEBUGINFOD_CACHE_PATH", (root / "sources").c_str(), 1);
+    ::setenv("DEBUGINFOD_CACHE_PATH", (root / "gdb-sources").c_str(), 1);
   }
   context.Disconnect();
   return Become(

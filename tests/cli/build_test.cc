@@ -152,6 +152,19 @@ TEST_F(BuildTest, CtrlCStopsWatchingNotTheBuild) {
   EXPECT_EQ(process.Wait().code, 130);
 }
 
+TEST_F(BuildTest, OnATerminalProgressIsOneLiveLine) {
+  environment_.push_back("TERM=xterm");
+  std::erase(environment_, "TERM=dumb");
+  state().hold_watch = true;
+  Terminal terminal;
+  Subprocess process = Start({"build", "watch", "b-1"}, {{2, terminal.slave()}});
+  EXPECT_THAT(terminal.ReadUntil("objects  5m"),
+              HasSubstr("\rcompiling [######..............] 3/10 objects  5m"));
+  process.Signal(SIGINT);
+  EXPECT_THAT(terminal.ReadUntil("goes on"), HasSubstr("\r\x1b[Kstopped watching"));
+  EXPECT_EQ(process.Wait().code, 130);
+}
+
 TEST_F(BuildTest, AWatchOutlivesARestartOfTheServer) {
   state().hold_watch = true;
   int errors[2];

@@ -18,8 +18,6 @@ std::filesystem::path NewHome() {
 
 }  // namespace
 
-std::string KdbgctlPath() { return KDBGCTL; }
-
 CliTest::CliTest() : home_(NewHome()), server_((home_ / "kdbgd.sock").string()) {
   std::filesystem::create_directories(home_ / "bin");
   std::filesystem::create_symlink(KDBGCTL, home_ / "bin/kdbgctl");

@@ -3,9 +3,13 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <pty.h>
+#include <termios.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proto/support/subprocess.h"
@@ -45,7 +49,37 @@ class CliTest : public ::testing::Test {
   std::vector<std::string> environment_;
 };
 
-std::string KdbgctlPath();
+// A terminal that a test types on.
+class Terminal {
+ public:
+  Terminal() { ::openpty(&master_, &slave_, nullptr, nullptr, nullptr); }
+  ~Terminal() {
+    ::close(master_);
+    ::close(slave_);
+  }
+  int slave() const { return slave_; }
+  void Type(std::string_view keys) { (void)!::write(master_, keys.data(), keys.size()); }
+  std::string ReadUntil(const std::string& text) {
+    std::string seen;
+    char buffer[256];
+    while (seen.find(text) == std::string::npos) {
+      const ssize_t n = ::read(master_, buffer, sizeof buffer);
+      if (n <= 0) break;
+      seen.append(buffer, static_cast<std::size_t>(n));
+    }
+    return seen;
+  }
+  bool IsRaw() const {
+    termios now = {};
+    ::tcgetattr(slave_, &now);
+    return (now.c_lflag & ICANON) == 0;
+  }
+
+ private:
+  int master_ = -1;
+  int slave_ = -1;
+};
+
 v1::Build MakeBuild(const std::string& id, v1::Build::State state);
 
 }  // namespace kdbg::test

@@ -1,9 +1,9 @@
 // Sessions, artifacts, the console and gdb from the user's side.
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <pty.h>
+#include <netinet/in.h>
 #include <signal.h>
-#include <termios.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -97,36 +97,6 @@ TEST_F(SessionTest, PipedInputGoesToTheGuestAndItsAnswerComesBack) {
   EXPECT_EQ(Run({"console", "s-1"}, "uname\n").out, "/ $ [uname\n]");
 }
 
-class Terminal {
- public:
-  Terminal() { ::openpty(&master_, &slave_, nullptr, nullptr, nullptr); }
-  ~Terminal() {
-    ::close(master_);
-    ::close(slave_);
-  }
-  int slave() const { return slave_; }
-  void Type(std::string_view keys) { (void)!::write(master_, keys.data(), keys.size()); }
-  std::string ReadUntil(const std::string& text) {
-    std::string seen;
-    char buffer[256];
-    while (seen.find(text) == std::string::npos) {
-      const ssize_t n = ::read(master_, buffer, sizeof buffer);
-      if (n <= 0) break;
-      seen.append(buffer, static_cast<std::size_t>(n));
-    }
-    return seen;
-  }
-  bool IsRaw() const {
-    termios now = {};
-    ::tcgetattr(slave_, &now);
-    return (now.c_lflag & ICANON) == 0;
-  }
-
- private:
-  int master_ = -1;
-  int slave_ = -1;
-};
-
 TEST_F(SessionTest, TildeDotLeavesTheConsoleAndTheTerminalIsAsBefore) {
   state().console = "login: ";
   Terminal terminal;
@@ -213,6 +183,56 @@ TEST_F(GdbTest, ReadsInPlaceWhatTheServerHasOnThisHost) {
   }
   EXPECT_THAT(Run({"gdb", "s-1"}).out, HasSubstr("file \"" + stored + "\"\n"));
   EXPECT_FALSE(std::filesystem::exists(home_ / "cache/kdbg/symbols/0123456789abcdef/vmlinux"));
+}
+
+// "urls http://127.0.0.1:PORT/TOKEN" of the fake gdb.
+int PortIn(const std::string& out) {
+  const auto at = out.find("127.0.0.1:", out.find("urls "));
+  return std::stoi(out.substr(at + 10));
+}
+
+bool Accepts(int port) {
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+}
+
+TEST_F(GdbTest, TheSourceServerEndsWithGdb) {
+  const CliResult result = Run({"gdb", "s-1"});
+  const int port = PortIn(result.out);
+  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  while (Accepts(port) && absl::Now() < deadline) {
+  }
+  EXPECT_FALSE(Accepts(port));
+}
+
+TEST_F(GdbTest, ForwardServesOneGdbAfterAnother) {
+  int out[2];
+  ASSERT_EQ(::pipe2(out, O_CLOEXEC), 0);
+  UniqueFd read_end(out[0]);
+  UniqueFd write_end(out[1]);
+  Subprocess process = Start({"gdb-forward", "s-1", "--listen", ":0"}, {{1, write_end.get()}});
+  write_end.Reset();
+  char address[64] = {};
+  ASSERT_GT(::read(read_end.get(), address, sizeof address - 1), 0);
+  const int port = PortIn("urls " + std::string(address));
+  for (const std::string packet : {"$first#00", "$second#00"}) {
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in to = {};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(static_cast<std::uint16_t>(port));
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+    ASSERT_EQ(::write(fd.get(), packet.data(), packet.size()), static_cast<ssize_t>(packet.size()));
+    char echoed[64] = {};
+    ASSERT_GT(::read(fd.get(), echoed, sizeof echoed - 1), 0);
+    EXPECT_EQ(echoed, packet);
+  }
+  process.Signal(SIGINT);
+  EXPECT_EQ(process.Wait().code, 130);
 }
 
 TEST_F(GdbTest, SomebodyElsesScriptsAreLeftOutUnlessTrusted) {
