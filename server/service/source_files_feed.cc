@@ -9,6 +9,7 @@
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
 #include "proto/support/status_macros.h"
+#include "server/source/tree_reader.h"
 
 namespace kdbg::service {
 namespace {
@@ -19,16 +20,14 @@ constexpr std::size_t kChunkBytes = 64 << 10;
 
 class SourceFilesFeed final : public Feed<v1::SourceFileChunk> {
  public:
-  SourceFilesFeed(const source::ObjectDatabase& objects, const std::string& tree,
-                  std::vector<std::string> paths)
-      : reader_(objects.OpenTree(tree)), paths_(std::move(paths)) {}
+  SourceFilesFeed(source::TreeReader reader, std::vector<std::string> paths)
+      : reader_(std::move(reader)), paths_(std::move(paths)) {}
 
   absl::StatusOr<Pull> Next(v1::SourceFileChunk* next) override {
-    KDBG_RETURN_IF_ERROR(reader_.status());
     if (next_path_ == paths_.size()) return Pull::kEnd;
     next->set_path(paths_[next_path_]);
     if (!content_) {
-      absl::StatusOr<std::string> content = reader_->Read(paths_[next_path_]);
+      absl::StatusOr<std::string> content = reader_.Read(paths_[next_path_]);
       if (absl::IsNotFound(content.status())) {
         next->set_missing(true);
         next->set_last(true);
@@ -52,7 +51,7 @@ class SourceFilesFeed final : public Feed<v1::SourceFileChunk> {
   }
 
  private:
-  absl::StatusOr<source::TreeReader> reader_;
+  source::TreeReader reader_;
   const std::vector<std::string> paths_;
   std::size_t next_path_ = 0;
   std::optional<std::string> content_;  // of the path in progress
@@ -81,7 +80,8 @@ absl::StatusOr<std::unique_ptr<Feed<v1::SourceFileChunk>>> OpenSourceFiles(
                      fmt::format("{} is not ready: wait until its import has ended", name),
                      {{"resource", name}});
   }
-  return std::make_unique<SourceFilesFeed>(objects, source.tree, std::move(paths));
+  KDBG_ASSIGN_OR_RETURN(source::TreeReader reader, objects.OpenTree(source.tree));
+  return std::make_unique<SourceFilesFeed>(std::move(reader), std::move(paths));
 }
 
 }  // namespace kdbg::service
