@@ -23,7 +23,8 @@ class Talk : public Feed<Response> {
  public:
   // Kept waiting (kWait), the message is offered again at the next wake.
   virtual absl::StatusOr<Pull> Take(const Request& message) = 0;
-  // The client will send no more. kEnd ends the stream; kWait goes on writing.
+  // The client will send no more; one that vanished may look like this for a moment. kEnd ends the
+  // stream; kWait goes on writing.
   virtual Pull HalfClosed() = 0;
 };
 
