@@ -151,8 +151,8 @@ absl::StatusOr<Workspaces::Lease> Workspaces::Acquire(std::string_view owner,
   KDBG_RETURN_IF_ERROR(database_.Write([&](Transaction& transaction) {
     return transaction
         .Execute(
-            "INSERT INTO workspaces (id, owner, name, tree, create_time, last_used_time) "
-            "VALUES (?1, ?2, ?3, '', ?4, ?4) "
+            "INSERT INTO workspaces (id, owner, name, tree, boot_id, create_time, last_used_time) "
+            "VALUES (?1, ?2, ?3, '', '', ?4, ?4) "
             "ON CONFLICT (id) DO UPDATE SET last_used_time = ?4",
             id, owner, ValidUtf8(name), clock_.Now())
         .status();
