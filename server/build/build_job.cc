@@ -23,7 +23,7 @@ namespace {
 // Steps of a build from nothing, when the workspace has not seen one. Measured on 6.1 and 1.35.
 std::int64_t EstimatedSteps(const BuildRequest& request) {
   const auto* kernel = std::get_if<KernelRequest>(&request.spec);
-  if (kernel == nullptr) return 1050;
+  if (kernel == nullptr) return 640;
   if (!kernel->base_config_text.empty()) return 6000;
   if (kernel->base_config.empty() || kernel->base_config == "tiny") return 1600;
   if (kernel->base_config == "allnoconfig") return 900;
