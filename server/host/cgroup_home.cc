@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <sstream>
 #include <system_error>
 
@@ -120,17 +122,23 @@ std::filesystem::path OwnUnified(const std::filesystem::path& own) {
 // At the top of the hierarchy, for a root daemon that was started from somebody's shell.
 std::filesystem::path TopUnified(const std::filesystem::path& mount) {
   const std::filesystem::path home = mount / "kdbg-sandboxes";
+  // systemd has done so long ago.
+  Put(mount / "cgroup.subtree_control", "+memory +pids");
   if (::mkdir(home.c_str(), 0755) != 0 && errno != EEXIST) return {};
   if (Put(home / "cgroup.subtree_control", "+memory +pids") && CanHoldUnified(home)) return home;
   ::rmdir(home.c_str());
   return {};
 }
 
-// Of a runner that was killed: empty groups go, those in use refuse.
+// Groups of supervisors that were killed: "kdbg-run-PID-N". One that lives may have made its group
+// a moment ago and have nothing in it yet.
 void RemoveStale(const std::filesystem::path& home) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(home, error)) {
-    if (entry.path().filename().string().starts_with(kRunPrefix)) ::rmdir(entry.path().c_str());
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(kRunPrefix)) continue;
+    const pid_t pid = std::atoi(name.c_str() + kRunPrefix.size());
+    if (pid > 0 && ::kill(pid, 0) != 0 && errno == ESRCH) ::rmdir(entry.path().c_str());
   }
 }
 

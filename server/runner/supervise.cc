@@ -41,16 +41,21 @@ void RunOne(Supervisor& supervisor, int connection, const host::Sandbox& sandbox
     Refuse(connection, absl::InvalidArgumentError("a run needs three descriptors"));
     return;
   }
-  const absl::StatusOr<host::SandboxResult> result = supervisor.Run(
-      sandbox, {standard[0].get(), standard[1].get(), standard[2].get()}, [connection] {
-        wire::Reply reply;
-        reply.set_started(true);
-        Answer(connection, reply);
-      });
+  bool told = false;
+  const auto started = [connection, &told] {
+    wire::Reply reply;
+    reply.set_started(true);
+    Answer(connection, reply);
+    told = true;
+  };
+  const absl::StatusOr<host::SandboxResult> result =
+      supervisor.Run(sandbox, {standard[0].get(), standard[1].get(), standard[2].get()}, started);
   if (!result.ok()) {
     Refuse(connection, result.status());
     return;
   }
+  // A command can be ended before its namespaces were there.
+  if (!told) started();
   wire::Reply reply;
   *reply.mutable_ended() = wire::ToWire(*result);
   Answer(connection, reply);

@@ -25,6 +25,7 @@ namespace {
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::Not;
 
 constexpr absl::Duration kTwoSeconds = absl::Seconds(2);
@@ -211,7 +212,7 @@ TEST_F(HostileBuildTest, KillingEverythingKillsOnlyItself) {
   const Outcome outcome = Make("kill.mk");
   EXPECT_FALSE(outcome.result.ok());
   EXPECT_EQ(EndCauseName(outcome.result.cause), "exited");
-  EXPECT_EQ(ProcessesWith(mark), before) << "the neighbour lost processes";
+  EXPECT_THAT(ProcessesWith(mark), IsSupersetOf(before)) << "the neighbour lost processes";
 }
 
 TEST_F(HostileBuildTest, SeesNoProcessOfOthersAndHasNoRightsInside) {
@@ -255,13 +256,16 @@ TEST_F(HostileBuildTest, CancelEndsTheWholeTreeWithinTwoSeconds) {
 }
 
 TEST_F(HostileBuildTest, TheWallClockEndsABuildThatWouldWait) {
-  const std::string mark = NewMark();
-  Sandbox sandbox = Build("wait.mk", {"MARK=" + mark});
-  sandbox.limits.wall_time = absl::Milliseconds(300);
-  const absl::Time begin = absl::Now();
-  EXPECT_EQ(EndCauseName(Run(sandbox).result.cause), "timed out");
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(3));
-  EXPECT_THAT(ProcessesWith(mark), IsEmpty());
+  // The first is over before its sandbox is there.
+  for (const absl::Duration limit : {absl::Milliseconds(1), absl::Milliseconds(300)}) {
+    const std::string mark = NewMark();
+    Sandbox sandbox = Build("wait.mk", {"MARK=" + mark});
+    sandbox.limits.wall_time = limit;
+    const absl::Time begin = absl::Now();
+    EXPECT_EQ(EndCauseName(Run(sandbox).result.cause), "timed out");
+    EXPECT_LT(absl::Now() - begin, absl::Seconds(3));
+    EXPECT_THAT(ProcessesWith(mark), IsEmpty());
+  }
 }
 
 TEST_F(HostileBuildTest, TheRunnersEndIsTheEndOfEveryBuild) {

@@ -104,7 +104,7 @@ Sandbox HostileBuildTest::Build(std::string_view makefile,
   sandbox.limits.processes = 64;
   sandbox.limits.memory_bytes = 256 * kMebibyte;
   sandbox.limits.file_bytes = 1024 * kMebibyte;
-  sandbox.limits.wall_time = absl::Seconds(30);
+  sandbox.limits.wall_time = absl::Seconds(60);
   return sandbox;
 }
 
