@@ -16,7 +16,9 @@ namespace {
 using gdb::BreakpointKind;
 
 constexpr int kConsoleLines = 20;
-constexpr int kSignalTrap = 5;
+// Signals by which QEMU's stub tells why the CPUs halted.
+constexpr int kSignalQuit = 3;  // powered off, or about to reset
+constexpr int kSignalTrap = 5;  // a breakpoint
 // From a panic's first words on the console to the panic device halting the guest.
 constexpr absl::Duration kPanicGrace = absl::Seconds(2);
 
@@ -83,7 +85,7 @@ absl::StatusOr<StopReport> BootRun::ToMarker() {
   const absl::StatusOr<gdb::StopReply> halted = WaitHalted("the shell");
   if (wake() != Wake::kReady) {
     if (!halted.ok()) return halted.status();
-    return Fail("the shell", absl::OkStatus());
+    return Fail("the shell", *halted);
   }
   if (!halted.ok()) KDBG_RETURN_IF_ERROR(stub_.Interrupt().status());
   return StopReport{.cpu_state = StopReport::CpuState::kHalted, .stopped_at = "shell"};
@@ -124,23 +126,20 @@ absl::StatusOr<std::string> BootRun::RunTo(const std::vector<std::uint64_t>& add
     stub_.RemoveBreakpoint(BreakpointKind::kHardware, address).IgnoreError();
   }
   KDBG_RETURN_IF_ERROR(halted.status());
-  if (halted->signal != kSignalTrap) return Fail(what, absl::OkStatus());
+  if (halted->signal != kSignalTrap) return Fail(what, *halted);
   return halted->thread;
 }
 
 absl::StatusOr<gdb::StopReply> BootRun::WaitHalted(std::string_view what) {
   absl::StatusOr<gdb::StopReply> halted =
       stub_.WaitStop(deadline_ - absl::Now(), waiting_.get_token());
-  if (!halted.ok() && wake() == Wake::kPanicked) {
-    halted = stub_.WaitStop(kPanicGrace);
-    if (!halted.ok()) return Fail(what, halted.status());
-  }
+  if (!halted.ok() && wake() == Wake::kPanicked) halted = stub_.WaitStop(kPanicGrace);
   if (halted.ok() && halted->kind == gdb::StopReply::Kind::kSignal) return halted;
   if (wake() == Wake::kReady) return halted.ok() ? absl::CancelledError() : halted.status();
-  return Fail(what, halted.status());
+  return Fail(what, halted);
 }
 
-absl::Status BootRun::Fail(std::string_view what, const absl::Status& why) {
+absl::Status BootRun::Fail(std::string_view what, const absl::StatusOr<gdb::StopReply>& stop) {
   if (stub_.running()) stub_.Interrupt().IgnoreError();
   ReadConsole();  // the panic device may have been faster than the log's wake-up
   const Wake woken = wake();
@@ -155,20 +154,20 @@ absl::Status BootRun::Fail(std::string_view what, const absl::Status& why) {
                                     "lines say why",
                                     what));
   }
-  if (stub_.lost()) {
-    // Its hypervisor notices a moment later; the connection is QEMU's own and tells first.
+  // The hypervisor notices up to seconds later; the stub is QEMU's own and tells first.
+  if (stub_.lost() || (stop.ok() && stop->signal == kSignalQuit)) {
     return GuestFailure(absl::StatusCode::kAborted, Reason::kGuestExited,
                         fmt::format("the guest powered off, reset or died before {} was reached; "
                                     "its last console lines may say why",
                                     what));
   }
-  if (absl::IsDeadlineExceeded(why)) {
+  if (absl::IsDeadlineExceeded(stop.status())) {
     return GuestFailure(
         absl::StatusCode::kDeadlineExceeded, Reason::kBootTimedOut,
         fmt::format("{} was not reached within {}; see the console, or stop earlier", what,
                     absl::FormatDuration(timeout_)));
   }
-  if (!why.ok()) return why;
+  if (!stop.ok()) return stop.status();
   return GuestFailure(absl::StatusCode::kAborted, Reason::kVmLost,
                       fmt::format("the guest was halted by something else before {} was reached; "
                                   "create the session again",

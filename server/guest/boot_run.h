@@ -42,7 +42,7 @@ class BootRun {
                                     std::string_view what);
   absl::StatusOr<gdb::StopReply> WaitHalted(std::string_view what);
   // The guest did not get there: says why and leaves it halted.
-  absl::Status Fail(std::string_view what, const absl::Status& why);
+  absl::Status Fail(std::string_view what, const absl::StatusOr<gdb::StopReply>& stop);
   absl::Status GuestFailure(absl::StatusCode code, Reason reason, std::string_view message) const;
   void ReadConsole();
   Wake wake() const;
