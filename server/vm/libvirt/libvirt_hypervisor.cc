@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <libvirt/virterror.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -79,6 +80,33 @@ host::Identity WithKvmGroup(host::Identity identity) {
   return identity;
 }
 
+// Keeps this thread on one processor. An embedded driver reads CPUID when it starts and believes
+// the host has changed, and probes the emulators again for seconds, when that came from another
+// processor (with another APIC id) than last time.
+class OnFirstProcessor {
+ public:
+  OnFirstProcessor() {
+    if (::sched_getaffinity(0, sizeof(before_), &before_) != 0) return;
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &before_)) continue;
+      CPU_SET(cpu, &first);
+      break;
+    }
+    moved_ = ::sched_setaffinity(0, sizeof(first), &first) == 0;
+  }
+  ~OnFirstProcessor() {
+    if (moved_) ::sched_setaffinity(0, sizeof(before_), &before_);
+  }
+  OnFirstProcessor(const OnFirstProcessor&) = delete;
+  OnFirstProcessor& operator=(const OnFirstProcessor&) = delete;
+
+ private:
+  cpu_set_t before_{};
+  bool moved_ = false;
+};
+
 // libvirt would print to stderr on its own what it returns to us anyway, and much that is no error
 // of ours.
 void QuietLibvirt(const std::optional<std::filesystem::path>& root) {
@@ -131,7 +159,11 @@ LibvirtHypervisor::~LibvirtHypervisor() {
 }
 
 absl::StatusOr<LibvirtHypervisor::Connection> LibvirtHypervisor::Connect() {
-  const virConnectPtr opened = virConnectOpen(options_.uri.c_str());
+  virConnectPtr opened = nullptr;
+  {
+    const OnFirstProcessor pinned;
+    opened = virConnectOpen(options_.uri.c_str());
+  }
   if (opened == nullptr) {
     const absl::Status why = LastLibvirtError(fmt::format("connecting to {}", options_.uri));
     return MakeError(absl::StatusCode::kUnavailable, Reason::kHypervisorUnavailable,
