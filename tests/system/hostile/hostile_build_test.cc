@@ -182,6 +182,15 @@ TEST_F(HostileBuildTest, APlainOutputIsTakenOut) {
   EXPECT_EQ(::read(file->get(), text, sizeof text), 7);
 }
 
+TEST_F(HostileBuildTest, AFileCanBeShownByItself) {
+  Sandbox sandbox = Build("planted.mk");
+  sandbox.binds.push_back({state_ / "secret", "/in/shown", Access::kReadOnly});
+  sandbox.argv = {"sh", "-c", "cat /in/shown; ls /in; echo x > /in/shown"};
+  const Outcome outcome = Run(sandbox);
+  EXPECT_THAT(outcome.output, HasSubstr("the-daemons-secret\nshown\n"));
+  EXPECT_FALSE(outcome.result.ok()) << "it could be written";
+}
+
 TEST_F(HostileBuildTest, AChildThatOutlivesTheBuildIsGone) {
   const std::string mark = NewMark();
   const Outcome outcome = Make("outlive.mk", {"MARK=" + mark});
