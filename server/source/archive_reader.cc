@@ -19,7 +19,7 @@
 namespace kdbg::source {
 namespace {
 
-constexpr std::size_t kInputBytes = std::size_t{1} << 20;
+constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
 constexpr std::size_t kDataBytes = std::size_t{256} << 10;
 constexpr std::size_t kTarBlock = 512;
 constexpr std::size_t kShownBytes = 400;
@@ -41,18 +41,6 @@ class Utf8Locale {
   }
   const locale_t before_;
 };
-
-absl::Status NotAnArchive(std::string_view detail) {
-  return MakeError(absl::StatusCode::kInvalidArgument, Reason::kNotAnArchive,
-                   fmt::format("not a tarball that can be read ({}); give a .tar, .tar.xz, "
-                               ".tar.gz, .tar.bz2 or .tar.zst file",
-                               detail));
-}
-
-absl::Status Truncated() {
-  return MakeError(absl::StatusCode::kInvalidArgument, Reason::kArchiveTruncated,
-                   "the tarball ends in the middle: it was cut off on its way; fetch it again");
-}
 
 absl::Status Unsafe(std::string_view member, std::string_view why) {
   const std::string name = ShortUtf8(member, kShownBytes);
@@ -97,49 +85,50 @@ std::string_view OrEmpty(const char* text) { return text == nullptr ? "" : text;
 
 }  // namespace
 
-// The callback's side: the source, its error, and how the bytes end.
+// Between the decompressor and the tar: its error, and how the plain bytes end.
 struct ArchiveReader::Input {
-  Source source;
+  explicit Input(ByteSource source) : decompressor(std::move(source)) {}
+
+  Decompressor decompressor;
   absl::Status error;
   bool at_end = false;
-  std::vector<char> buffer = std::vector<char>(kInputBytes);
+  std::vector<char> buffer = std::vector<char>(kBlockBytes);
   std::array<char, kTarBlock> tail{};  // the last bytes read
 
-  void NoteTail(std::size_t size) {
-    const std::size_t fresh = std::min(size, kTarBlock);
+  absl::StatusOr<std::size_t> Fill() {
+    const absl::StatusOr<std::size_t> size = decompressor.Read(buffer.data(), buffer.size());
+    if (!size.ok()) return size;
+    at_end = *size == 0;
+    const std::size_t fresh = std::min(*size, kTarBlock);
     std::copy(tail.begin() + static_cast<std::ptrdiff_t>(fresh), tail.end(), tail.begin());
-    std::copy_n(buffer.data() + (size - fresh), fresh,
+    std::copy_n(buffer.data() + (*size - fresh), fresh,
                 tail.end() - static_cast<std::ptrdiff_t>(fresh));
+    return size;
   }
 
   static la_ssize_t Read(archive* archive, void* self, const void** block) {
     auto* input = static_cast<Input*>(self);
-    absl::StatusOr<std::size_t> size = input->source(input->buffer.data(), input->buffer.size());
+    const absl::StatusOr<std::size_t> size = input->Fill();
     if (!size.ok()) {
       input->error = size.status();
       archive_set_error(archive, EIO, "the source failed");
       return ARCHIVE_FATAL;
     }
-    input->at_end = *size == 0;
-    input->NoteTail(*size);
     *block = input->buffer.data();
     return static_cast<la_ssize_t>(*size);
   }
 };
 
-ArchiveReader::ArchiveReader(const ArchiveLimits& limits)
-    : limits_(limits), input_(std::make_unique<Input>()), archive_(archive_read_new()) {}
+ArchiveReader::ArchiveReader(ByteSource source, const ArchiveLimits& limits)
+    : limits_(limits),
+      input_(std::make_unique<Input>(std::move(source))),
+      archive_(archive_read_new()) {}
 
 ArchiveReader::~ArchiveReader() { archive_read_free(archive_); }
 
-std::unique_ptr<ArchiveReader> ArchiveReader::Open(Source source, const ArchiveLimits& limits) {
-  std::unique_ptr<ArchiveReader> reader(new ArchiveReader(limits));
-  reader->input_->source = std::move(source);
+std::unique_ptr<ArchiveReader> ArchiveReader::Open(ByteSource source, const ArchiveLimits& limits) {
+  std::unique_ptr<ArchiveReader> reader(new ArchiveReader(std::move(source), limits));
   archive_read_support_format_tar(reader->archive_);
-  archive_read_support_filter_gzip(reader->archive_);
-  archive_read_support_filter_bzip2(reader->archive_);
-  archive_read_support_filter_xz(reader->archive_);
-  archive_read_support_filter_zstd(reader->archive_);
   const Utf8Locale locale;
   // A failure here shows again, with its message, at the first header.
   archive_read_open(reader->archive_, reader->input_.get(), nullptr, &Input::Read, nullptr);
@@ -150,11 +139,7 @@ absl::Status ArchiveReader::ReadError() const {
   if (!input_->error.ok()) return input_->error;
   const std::string text = ValidUtf8(OrEmpty(archive_error_string(archive_)));
   const bool is_tar = entries_ > 0;
-  // What ended because the bytes ended was cut off; what failed with bytes to come is damaged. A
-  // plain file too short for a header is no tarball at all, a compressed one may have been.
-  const bool is_compressed = archive_filter_count(archive_) > 1;
-  const bool unknown_format = archive_errno(archive_) == kFileFormatErrno;
-  if (input_->at_end && (is_tar || (is_compressed && !unknown_format))) return Truncated();
+  if (is_tar && input_->at_end) return ArchiveTruncated();
   return NotAnArchive(is_tar ? "damaged: " + text : text);
 }
 
@@ -179,15 +164,15 @@ absl::StatusOr<std::optional<ArchiveMember>> ArchiveReader::Next() {
   }
 }
 
-absl::Status ArchiveReader::AtEnd() const {
-  // A tar ends with zero blocks; a plain one cut between two members would pass for whole without
-  // them. Compressed ones are checked by their own trailer.
-  const bool is_plain = archive_filter_count(archive_) <= 1;
+absl::Status ArchiveReader::AtEnd() {
+  // A tar ends with zero blocks; one cut between two members would pass for whole without them. Nor
+  // is the end of the tar that of the compressed bytes, whose checksum comes behind it.
   const auto is_zero = [](char c) { return c == 0; };
-  if (entries_ > 0 && is_plain && input_->at_end &&
+  if (entries_ > 0 && input_->at_end &&
       !std::all_of(input_->tail.begin(), input_->tail.end(), is_zero)) {
-    return Truncated();
+    return ArchiveTruncated();
   }
+  while (!input_->at_end) KDBG_RETURN_IF_ERROR(input_->Fill().status());
   if (members_ == 0) return NotAnArchive("there is no file in it");
   if (one_top_ && !link_to_beside_top_.empty()) {
     return Unsafe(link_to_beside_top_, "is a link out of the tree");
@@ -321,7 +306,7 @@ absl::Status ArchiveReader::ReadData(absl::FunctionRef<absl::Status(std::string_
   while (left > 0) {
     const la_ssize_t n = archive_read_data(archive_, buffer.data(), buffer.size());
     if (n < 0) return ReadError();
-    if (n == 0) return Truncated();
+    if (n == 0) return ArchiveTruncated();
     const auto piece = std::min<std::int64_t>(n, left);
     KDBG_RETURN_IF_ERROR(sink(std::string_view(buffer.data(), static_cast<std::size_t>(piece))));
     left -= piece;

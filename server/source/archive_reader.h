@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -15,6 +14,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/source/decompressor.h"
 
 struct archive;
 struct archive_entry;
@@ -39,10 +39,7 @@ struct ArchiveMember {
 
 class ArchiveReader {
  public:
-  // Where compressed bytes come from: fills the buffer, 0 at the end.
-  using Source = std::function<absl::StatusOr<std::size_t>(char* buffer, std::size_t size)>;
-
-  static std::unique_ptr<ArchiveReader> Open(Source source, const ArchiveLimits& limits);
+  static std::unique_ptr<ArchiveReader> Open(ByteSource source, const ArchiveLimits& limits);
   ~ArchiveReader();
 
   // The next member that belongs in a tree, nullopt at the end. Folders, pax headers and anything
@@ -63,12 +60,12 @@ class ArchiveReader {
 
  private:
   struct Input;
-  explicit ArchiveReader(const ArchiveLimits& limits);
+  ArchiveReader(ByteSource source, const ArchiveLimits& limits);
   absl::StatusOr<std::optional<ArchiveMember>> Check(archive_entry* entry);
   absl::Status CheckLinkTarget(const ArchiveMember& link);
   absl::Status CheckPath(const std::string& path) const;
   absl::Status CheckSize(const ArchiveMember& member);
-  absl::Status AtEnd() const;
+  absl::Status AtEnd();
   void ForgetReplaced(const std::string& path);
   void NoteTop(const std::string& path);
   absl::Status ReadError() const;

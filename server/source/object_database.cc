@@ -39,7 +39,7 @@ std::vector<std::string> Lines(std::string_view text) {
   return lines;
 }
 
-ArchiveReader::Source FromDescriptor(const UniqueFd& archive) {
+ByteSource FromDescriptor(const UniqueFd& archive) {
   return [&archive](char* buffer, std::size_t size) -> absl::StatusOr<std::size_t> {
     for (;;) {
       const ssize_t n = ::read(archive.get(), buffer, size);
