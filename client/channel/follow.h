@@ -52,6 +52,7 @@ absl::Status Follow(
         !server.Reconnect(kReconnectPatience)) {
       return translated;
     }
+    if (scope.fired()) return InterruptedError();  // while waiting for the server
   }
 }
 

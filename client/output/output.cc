@@ -12,6 +12,7 @@
 #include <cstring>
 #include <memory>
 
+#include "client/terminal/raw_terminal.h"
 #include "proto/support/file.h"
 
 namespace kdbg::client {
@@ -36,11 +37,13 @@ void Output::Write(std::string_view bytes) {
     const ssize_t n = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
     if (n > 0) bytes.remove_prefix(static_cast<std::size_t>(n));
     if (n >= 0 || errno == EINTR) continue;
-    if (errno == EPIPE) {
+    const int error = errno;
+    RestoreTerminal();  // the console's, when there is one
+    if (error == EPIPE) {
       ::signal(SIGPIPE, SIG_DFL);
       ::raise(SIGPIPE);
     }
-    (void)WriteAll(STDERR_FILENO, fmt::format("kdbgctl: stdout: {}\n", std::strerror(errno)));
+    (void)WriteAll(STDERR_FILENO, fmt::format("kdbgctl: stdout: {}\n", std::strerror(error)));
     ::_exit(1);
   }
 }
