@@ -73,7 +73,6 @@ class FakeStub {
   std::string line_ ABSL_GUARDED_BY(mutex_);
   unsigned sum_ ABSL_GUARDED_BY(mutex_) = 0;
   int received_sum_ ABSL_GUARDED_BY(mutex_) = 0;
-  bool bad_digit_ ABSL_GUARDED_BY(mutex_) = false;
   std::set<std::string> breakpoints_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> packets_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> replies_ ABSL_GUARDED_BY(mutex_);
