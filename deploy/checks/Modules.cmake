@@ -56,10 +56,11 @@ if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   target_compile_options(kdbg_own INTERFACE -Wthread-safety)
 endif()
 
-# kdbg_module(NAME [DEPS ...]): the library kdbg_NAME from every .cc of the current folder.
+# kdbg_module(NAME [DEPS ...]): the library kdbg_NAME from every .cc of the current folder but main.cc.
 function(kdbg_module name)
   cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
   if(sources)
     add_library(kdbg_${name} STATIC ${sources})
     target_link_libraries(kdbg_${name} PUBLIC kdbg_own ${ARG_DEPS})

@@ -1,0 +1,302 @@
+#include "server/app/daemon.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "proto/support/default_paths.h"
+#include "proto/support/file.h"
+#include "proto/support/status_macros.h"
+#include "server/access/owner_uids.h"
+#include "server/access/users.h"
+#include "server/app/paths.h"
+#include "server/app/version.h"
+#include "server/base/clock.h"
+#include "server/build/builds.h"
+#include "server/gdb/gateway.h"
+#include "server/gdb/io_thread.h"
+#include "server/guest/guest.h"
+#include "server/guest/io_watcher.h"
+#include "server/host/accelerator.h"
+#include "server/host/memory.h"
+#include "server/host/runner_client.h"
+#include "server/host/runner_process.h"
+#include "server/observe/log.h"
+#include "server/service/artifact_service.h"
+#include "server/service/build_service.h"
+#include "server/service/call_gate.h"
+#include "server/service/grpc_server.h"
+#include "server/service/server_service.h"
+#include "server/service/session_service.h"
+#include "server/service/source_service.h"
+#include "server/session/session_parts.h"
+#include "server/session/session_table.h"
+#include "server/session/sessions.h"
+#include "server/source/object_database.h"
+#include "server/source/source_catalog.h"
+#include "server/source/upload_store.h"
+#include "server/source/workspace.h"
+#include "server/state/database.h"
+#include "server/store/artifact_store.h"
+#include "server/store/blob_store.h"
+#include "server/vm/libvirt/libvirt_hypervisor.h"
+
+namespace kdbg::app {
+namespace {
+
+constexpr std::int64_t kMib = std::int64_t{1} << 20;
+
+int Processors() { return std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
+
+std::vector<state::Migration> AllMigrations() {
+  std::vector<state::Migration> all;
+  for (const auto& some : {access::OwnerUids::Migrations(), store::ArtifactStore::Migrations(),
+                           source::UploadStore::Migrations(), source::SourceCatalog::Migrations(),
+                           source::Workspaces::Migrations(), build::Builds::Migrations(),
+                           session::SessionMigrations()}) {
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
+}
+
+session::SessionLimits LimitsFrom(const config::Session& settings, std::int64_t host_memory_bytes) {
+  session::SessionLimits limits;
+  limits.default_ttl = settings.default_ttl;
+  limits.maximum_ttl = settings.maximum_ttl;
+  limits.boot_timeout = settings.boot_timeout;
+  limits.maximum_memory_mib =
+      settings.maximum_memory_mib != 0 ? settings.maximum_memory_mib : host_memory_bytes / kMib / 2;
+  limits.maximum_vcpu_count = settings.maximum_vcpus != 0 ? settings.maximum_vcpus : Processors();
+  limits.maximum_sessions = settings.maximum_sessions;
+  limits.gdb_host = settings.gdb_host;
+  limits.first_port = settings.first_port;
+  limits.last_port = settings.last_port;
+  return limits;
+}
+
+build::BuildSettings BuildSettingsFrom(const config::Build& settings, const Paths& paths) {
+  return {.logs_directory = paths.logs,
+          .parallel = settings.parallel,
+          .jobs = settings.jobs,
+          .queue_limit = settings.queue_limit,
+          .memory_limit_bytes = settings.memory_limit_mib * kMib,
+          .process_limit = settings.process_limit,
+          .time_limit = settings.time_limit,
+          .ccache_limit_mib = settings.ccache_limit_mib};
+}
+
+host::KvmProbe ProbeAsConfigured(const std::string& accelerator) {
+  if (accelerator == "tcg") return {.usable = false, .reason = "turned off in the configuration"};
+  return host::ProbeKvm();
+}
+
+}  // namespace
+
+// Members in the order they are made; they end in the reverse.
+class Daemon::Parts {
+ public:
+  absl::Status Start(const DaemonOptions& options);
+  void Stop(absl::Duration grace) {
+    if (server_ != nullptr) server_->Shutdown(grace);
+  }
+
+ private:
+  absl::Status StartRunner(const DaemonOptions& options);
+  absl::Status OpenState(const config::Config& config);
+  absl::Status OpenBuilds(const config::Config& config);
+  absl::Status OpenSessions(const config::Config& config);
+  absl::Status Serve(const config::Config& config);
+  service::ServerFacts Facts(const config::Config& config) const;
+
+  // One uid per owner needs the right to change uids, which the daemon has as root.
+  access::UidRange OwnerUidRange(const config::Server& server) const {
+    if (::geteuid() != 0) return {};
+    return {.first = server.first_owner_uid, .count = server.owner_uid_count};
+  }
+
+  Paths paths_;
+  SystemClock clock_;
+  std::unique_ptr<host::RunnerProcess> runner_process_;
+  std::unique_ptr<host::RunnerClient> runner_;
+  std::unique_ptr<state::Database> database_;
+  std::unique_ptr<access::OwnerUids> owner_uids_;
+  std::unique_ptr<store::BlobStore> blobs_;
+  std::unique_ptr<store::ArtifactStore> artifacts_;
+  std::unique_ptr<source::ObjectDatabase> objects_;
+  std::unique_ptr<source::UploadStore> uploads_;
+  std::unique_ptr<source::SourceCatalog> sources_;
+  std::unique_ptr<source::Workspaces> workspaces_;
+  std::unique_ptr<build::Builds> builds_;
+  std::unique_ptr<vm::LibvirtHypervisor> hypervisor_;
+  std::unique_ptr<guest::IoWatcher> watcher_;
+  std::unique_ptr<gdb::IoThread> io_thread_;
+  std::unique_ptr<gdb::Gateway> gateway_;
+  host::KvmProbe kvm_;
+  std::unique_ptr<session::Sessions> sessions_;
+  access::SystemAccounts accounts_;
+  std::unique_ptr<access::Users> users_;
+  std::unique_ptr<service::CallGate> gate_;
+  std::unique_ptr<service::SourceServiceImpl> source_service_;
+  std::unique_ptr<service::BuildServiceImpl> build_service_;
+  std::unique_ptr<service::ArtifactServiceImpl> artifact_service_;
+  std::unique_ptr<service::SessionServiceImpl> session_service_;
+  std::unique_ptr<service::ServerServiceImpl> server_service_;
+  std::unique_ptr<service::GrpcServer> server_;
+};
+
+absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
+  const config::Config& config = options.config;
+  KDBG_ASSIGN_OR_RETURN(paths_, MakePaths(config.server));
+  KDBG_RETURN_IF_ERROR(StartRunner(options));
+  KDBG_RETURN_IF_ERROR(OpenState(config));
+  KDBG_RETURN_IF_ERROR(OpenBuilds(config));
+  KDBG_RETURN_IF_ERROR(OpenSessions(config));
+  return Serve(config);
+}
+
+absl::Status Daemon::Parts::StartRunner(const DaemonOptions& options) {
+  const config::Server& server = options.config.server;
+  if (!server.runner_socket.empty()) {
+    runner_ = std::make_unique<host::RunnerClient>(server.runner_socket);
+    return absl::OkStatus();
+  }
+  const access::UidRange uids = OwnerUidRange(server);
+  KDBG_ASSIGN_OR_RETURN(runner_process_, host::RunnerProcess::Spawn({
+                                             .executable = options.runner_program,
+                                             .directory = paths_.private_sockets,
+                                             .allowed_roots = {paths_.workspaces, paths_.store},
+                                             .first_uid = uids.first,
+                                             .uid_count = uids.count,
+                                         }));
+  runner_ = std::make_unique<host::RunnerClient>(runner_process_->socket());
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Parts::OpenState(const config::Config& config) {
+  const std::vector<state::Migration> migrations = AllMigrations();
+  KDBG_ASSIGN_OR_RETURN(database_, state::Database::Open(paths_.database, migrations));
+  owner_uids_ = std::make_unique<access::OwnerUids>(*database_, OwnerUidRange(config.server));
+  KDBG_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(paths_.store));
+  artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
+  KDBG_ASSIGN_OR_RETURN(objects_, source::ObjectDatabase::Open(paths_.git));
+  KDBG_ASSIGN_OR_RETURN(
+      uploads_,
+      source::UploadStore::Open(paths_.uploads, *database_, clock_,
+                                {.maximum_size_bytes = config.server.maximum_upload_mib * kMib}));
+  source::SourceSettings settings;
+  settings.allowed_paths = config.build.allowed_source_paths;
+  KDBG_ASSIGN_OR_RETURN(
+      sources_, source::SourceCatalog::Open(*database_, *objects_, *uploads_, clock_, settings));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
+  KDBG_ASSIGN_OR_RETURN(workspaces_,
+                        source::Workspaces::Open(paths_.workspaces, *database_, *objects_, clock_));
+  const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
+  KDBG_ASSIGN_OR_RETURN(builds_, build::Builds::Open({.database = *database_,
+                                                      .artifacts = *artifacts_,
+                                                      .blobs = *blobs_,
+                                                      .sources = *sources_,
+                                                      .objects = *objects_,
+                                                      .workspaces = *workspaces_,
+                                                      .runner = *runner_,
+                                                      .clock = clock_,
+                                                      .build_identity = identity},
+                                                     BuildSettingsFrom(config.build, paths_)));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
+  const std::string uri = config.libvirt.uri.empty()
+                              ? fmt::format("qemu:///embed?root={}", paths_.libvirt.string())
+                              : config.libvirt.uri;
+  KDBG_ASSIGN_OR_RETURN(
+      hypervisor_, vm::LibvirtHypervisor::Open({.uri = uri, .instance = paths_.state.string()}));
+  KDBG_ASSIGN_OR_RETURN(watcher_, guest::IoWatcher::Start());
+  io_thread_ = std::make_unique<gdb::IoThread>();
+  gateway_ = std::make_unique<gdb::Gateway>(*io_thread_);
+  kvm_ = ProbeAsConfigured(config.session.accelerator);
+  KDBG_ASSIGN_OR_RETURN(const host::HostMemory memory, host::ReadHostMemory());
+  const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
+  KDBG_ASSIGN_OR_RETURN(sessions_,
+                        session::Sessions::Open({.database = *database_,
+                                                 .artifacts = *artifacts_,
+                                                 .blobs = *blobs_,
+                                                 .guest_host = {.hypervisor = *hypervisor_,
+                                                                .io_thread = *io_thread_,
+                                                                .watcher = *watcher_},
+                                                 .gateway = *gateway_,
+                                                 .clock = clock_,
+                                                 .guests_directory = paths_.guests,
+                                                 .kvm_usable = kvm_.usable,
+                                                 .kvm_reason = kvm_.reason,
+                                                 .guest_identity = identity},
+                                                LimitsFrom(config.session, memory.total_bytes)));
+  return absl::OkStatus();
+}
+
+service::ServerFacts Daemon::Parts::Facts(const config::Config& config) const {
+  const host::SandboxAbility sandbox = runner_->Probe();
+  if (!sandbox.usable) spdlog::warn("builds are refused: {}", sandbox.reason);
+  service::ServerFacts facts;
+  facts.version = KDBG_VERSION;
+  facts.accelerators = {{.name = "kvm", .usable = kvm_.usable, .reason = kvm_.reason},
+                        {.name = "tcg", .usable = true, .reason = "always there"}};
+  facts.limits = sandbox.limits;
+  facts.limits.insert(facts.limits.begin(), {.name = "sandbox",
+                                             .holds = sandbox.usable,
+                                             .mechanism = "bubblewrap",
+                                             .detail = sandbox.reason});
+  facts.libvirt_uri = hypervisor_->Uri();
+  facts.state_directory = paths_.state;
+  facts.build_jobs = config.build.jobs != 0 ? config.build.jobs : Processors();
+  facts.parallel_builds = config.build.parallel;
+  return facts;
+}
+
+absl::Status Daemon::Parts::Serve(const config::Config& config) {
+  users_ = std::make_unique<access::Users>(access::PolicyFrom(config.access), accounts_, clock_,
+                                           ::geteuid());
+  gate_ = std::make_unique<service::CallGate>(*users_, clock_, service::GateLimits{});
+  source_service_ = std::make_unique<service::SourceServiceImpl>(*gate_, *sources_, *uploads_,
+                                                                 *objects_, *builds_);
+  build_service_ =
+      std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_, *uploads_, clock_);
+  artifact_service_ =
+      std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_, *database_);
+  session_service_ = std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_);
+  server_service_ = std::make_unique<service::ServerServiceImpl>(*gate_, Facts(config), *builds_,
+                                                                 *sessions_, clock_);
+  service::GrpcServerOptions options;
+  options.runtime_directory = paths_.private_sockets;
+  for (const auto& socket : paths_.sockets) {
+    options.addresses.emplace_back().path = socket;
+  }
+  KDBG_ASSIGN_OR_RETURN(server_,
+                        service::GrpcServer::Start(
+                            options,
+                            {source_service_.get(), build_service_.get(), artifact_service_.get(),
+                             session_service_.get(), server_service_.get()},
+                            *gate_));
+  for (const auto& socket : paths_.sockets) spdlog::info("serving on unix:{}", socket.string());
+  return absl::OkStatus();
+}
+
+Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Daemon::~Daemon() = default;
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& options) {
+  auto parts = std::make_unique<Parts>();
+  KDBG_RETURN_IF_ERROR(parts->Start(options));
+  return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
+}
+
+void Daemon::Stop(absl::Duration grace) { parts_->Stop(grace); }
+
+}  // namespace kdbg::app
