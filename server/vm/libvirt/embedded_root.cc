@@ -1,6 +1,9 @@
 #include "server/vm/libvirt/embedded_root.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <string>
 
 #include "proto/contract/error.h"
 #include "proto/support/file.h"
@@ -9,16 +12,19 @@
 namespace kdbg::vm {
 namespace {
 
-// virtlogd is not there, so QEMU gets its log files directly. libvirt asks again at every step
-// whether its "user" may open /dev/kvm; where only root may, but the emulator's probe (which
-// libvirt runs with more rights) could, it finds its cached capabilities outdated eleven times per
-// domain: 48 s instead of 0.2 s. Hence root here; every domain of ours carries the uid it really
-// runs under. Control groups would need systemd or rights that a container lacks.
+// virtlogd is not there, so QEMU gets its log files directly. Control groups would need systemd, or
+// rights that a container lacks.
 constexpr std::string_view kQemuConf = R"(# Written by kdbgd at each start.
 stdio_handler = "file"
-user = "+0"
-group = "+0"
 cgroup_controllers = []
+)";
+
+// libvirt asks again at every step whether its "user" may open /dev/kvm; where only root may, but
+// the emulator's probe (which libvirt runs with more rights) could, it finds its cached
+// capabilities outdated eleven times per domain: 48 s instead of 0.2 s. Every domain of ours
+// carries the uid it really runs under.
+constexpr std::string_view kQemuConfOfRoot = R"(user = "+0"
+group = "+0"
 )";
 
 // sun_path is 108 bytes; libvirt adds "/lib/qemu/domain-NNNNN-" and 20 bytes of the name and
@@ -58,7 +64,9 @@ absl::Status PrepareEmbeddedRoot(const std::filesystem::path& root) {
   }
   KDBG_RETURN_IF_ERROR(MakeDirectories(root, 0711));
   KDBG_RETURN_IF_ERROR(MakeDirectories(root / "etc", 0755));
-  return WriteFileAtomic(root / "etc" / "qemu.conf", kQemuConf);
+  std::string configuration(kQemuConf);
+  if (::geteuid() == 0) configuration += kQemuConfOfRoot;
+  return WriteFileAtomic(root / "etc" / "qemu.conf", configuration);
 }
 
 }  // namespace kdbg::vm
