@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "proto/contract/error.h"
@@ -141,9 +143,7 @@ absl::StatusOr<std::unique_ptr<LibvirtHypervisor>> LibvirtHypervisor::Open(Optio
 }
 
 LibvirtHypervisor::LibvirtHypervisor(Options options, std::unique_ptr<EventLoop> loop)
-    : options_(std::move(options)),
-      embedded_(EmbeddedRoot(options_.uri).has_value()),
-      loop_(std::move(loop)) {}
+    : options_(std::move(options)), root_(EmbeddedRoot(options_.uri)), loop_(std::move(loop)) {}
 
 LibvirtHypervisor::~LibvirtHypervisor() {
   Connection last;
@@ -171,8 +171,8 @@ absl::StatusOr<LibvirtHypervisor::Connection> LibvirtHypervisor::Connect() {
   }
   // A driver inside this process cannot be lost and knows neither.
   const bool watched =
-      !embedded_ && virConnectRegisterCloseCallback(opened, OnClose, this, nullptr) == 0;
-  if (!embedded_) virConnectSetKeepAlive(opened, 5, 3);
+      !root_ && virConnectRegisterCloseCallback(opened, OnClose, this, nullptr) == 0;
+  if (!root_) virConnectSetKeepAlive(opened, 5, 3);
   const int events =
       virConnectDomainEventRegisterAny(opened, nullptr, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
                                        VIR_DOMAIN_EVENT_CALLBACK(OnLifecycle), this, nullptr);
@@ -318,7 +318,7 @@ absl::StatusOr<DomainHandle> LibvirtHypervisor::Find(const Connection& connectio
 }
 
 absl::Status LibvirtHypervisor::Refuse(const DomainSpec& spec) const {
-  if (embedded_ && ::geteuid() == 0 && (!spec.run_as || spec.run_as->uid == 0)) {
+  if (root_ && ::geteuid() == 0 && (!spec.run_as || spec.run_as->uid == 0)) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHypervisorRefused,
                      "no guest runs as root: configure a range of uids for guests");
   }
@@ -355,6 +355,11 @@ absl::Status LibvirtHypervisor::Destroy(std::string_view name) {
   KDBG_ASSIGN_OR_RETURN(const Connection current, connection());
   KDBG_ASSIGN_OR_RETURN(const DomainHandle domain, Find(current, name));
   if (domain == nullptr || virDomainDestroy(domain.get()) == 0 || LastErrorIsNoDomain()) {
+    if (root_) {
+      // libvirt keeps a log of each domain's QEMU for ever.
+      std::error_code ignored;
+      std::filesystem::remove(*root_ / "log" / "qemu" / fmt::format("{}.log", name), ignored);
+    }
     return absl::OkStatus();
   }
   return LastLibvirtError(fmt::format("destroying {}", name));

@@ -7,6 +7,7 @@
 
 #include <libvirt/libvirt.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <set>
@@ -67,7 +68,7 @@ class LibvirtHypervisor final : public Hypervisor {
   static void OnClose(virConnectPtr, int reason, void* self);
 
   const Options options_;
-  const bool embedded_;
+  const std::optional<std::filesystem::path> root_;  // of an embedded one
   Subscribers<const DomainEvent&> subscribers_;
   std::unique_ptr<EventLoop> loop_;  // outlives every connection
   absl::Mutex mutex_;
