@@ -215,7 +215,7 @@ std::optional<std::string> KconfigExpression::FirstUnmet(const ConfigValues& val
   if (Evaluate(values) >= wanted) return std::nullopt;
   switch (kind_) {
     case Kind::kWord:
-      return fmt::format("CONFIG_{}={}", word_, wanted == Tristate::kYes ? "y" : "m");
+      return fmt::format("CONFIG_{}=y", word_);
     case Kind::kAnd:
       if (auto unmet = left_->FirstUnmet(values, wanted)) return unmet;
       return right_->FirstUnmet(values, wanted);

@@ -1,0 +1,6 @@
+void start_kernel(void);
+
+void start_kernel(void) {
+  for (;;) {
+  }
+}
