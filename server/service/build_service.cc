@@ -141,14 +141,15 @@ grpc::ServerWriteReactor<v1::Build>* BuildServiceImpl::WatchBuild(
       gate_, context, Rpc("BuildService/WatchBuild"),
       [this, request](Call& call, Waker waker) -> absl::StatusOr<std::unique_ptr<Feed<v1::Build>>> {
         KDBG_ASSIGN_OR_RETURN(const build::BuildRecord build, Find(call, request->name()));
-        auto changes = builds_.Subscribe(
-            build.id, [waker = std::move(waker)](const build::BuildRecord&) { waker(); });
+        const auto flag = std::make_shared<ChangeFlag>(std::move(waker));
+        auto changes =
+            builds_.Subscribe(build.id, [flag](const build::BuildRecord&) { flag->Raise(); });
         const auto load = [this, id = build.id](v1::Build* next) -> absl::StatusOr<bool> {
           KDBG_ASSIGN_OR_RETURN(const build::BuildRecord now, builds_.Get(id));
           *next = ToMessage(now, clock_.Now());
           return build::IsFinal(now.state);
         };
-        return std::make_unique<SnapshotFeed<v1::Build>>(std::move(changes), load);
+        return std::make_unique<SnapshotFeed<v1::Build>>(flag, std::move(changes), load);
       });
 }
 

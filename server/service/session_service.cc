@@ -160,14 +160,15 @@ grpc::ServerWriteReactor<v1::Session>* SessionServiceImpl::WatchSession(
       [this, request](Call& call,
                       Waker waker) -> absl::StatusOr<std::unique_ptr<Feed<v1::Session>>> {
         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        const auto flag = std::make_shared<ChangeFlag>(std::move(waker));
         auto changes = sessions_.Subscribe(
-            session.id, [waker = std::move(waker)](const session::SessionRecord&) { waker(); });
+            session.id, [flag](const session::SessionRecord&) { flag->Raise(); });
         const auto load = [this, id = session.id](v1::Session* next) -> absl::StatusOr<bool> {
           KDBG_ASSIGN_OR_RETURN(const session::SessionRecord now, sessions_.Get(id));
           *next = ToMessage(now);
           return session::IsFinal(now.state);
         };
-        return std::make_unique<SnapshotFeed<v1::Session>>(std::move(changes), load);
+        return std::make_unique<SnapshotFeed<v1::Session>>(flag, std::move(changes), load);
       });
 }
 

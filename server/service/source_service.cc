@@ -168,16 +168,17 @@ grpc::ServerWriteReactor<v1::Source>* SourceServiceImpl::WatchSource(
       [this, request](Call& call,
                       Waker waker) -> absl::StatusOr<std::unique_ptr<Feed<v1::Source>>> {
         KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source, Find(call, request->name()));
-        auto changes = sources_.Subscribe(
-            [id = source.id, waker = std::move(waker)](const source::SourceRecord& changed) {
-              if (changed.id == id) waker();
+        const auto flag = std::make_shared<ChangeFlag>(std::move(waker));
+        auto changes =
+            sources_.Subscribe([id = source.id, flag](const source::SourceRecord& changed) {
+              if (changed.id == id) flag->Raise();
             });
         const auto load = [this, id = source.id](v1::Source* next) -> absl::StatusOr<bool> {
           KDBG_ASSIGN_OR_RETURN(const source::SourceRecord now, sources_.Get(id));
           *next = ToMessage(now);
           return now.state != source::SourceState::kImporting;
         };
-        return std::make_unique<SnapshotFeed<v1::Source>>(std::move(changes), load);
+        return std::make_unique<SnapshotFeed<v1::Source>>(flag, std::move(changes), load);
       });
 }
 
