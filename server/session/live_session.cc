@@ -55,7 +55,15 @@ SessionRecord LiveSession::Snapshot() const {
   absl::MutexLock lock(&mutex_);
   SessionRecord record = record_;
   if (console_ != nullptr) record.console_size_bytes = console_->size();
+  FillRunState(record);
   return record;
+}
+
+// The stub knows at any moment; the hypervisor's events come late and only say when to look.
+void LiveSession::FillRunState(SessionRecord& record) const {
+  record.run_state = RunState::kUnknown;
+  if (guest_ == nullptr || IsFinal(record.state)) return;
+  record.run_state = guest_->stub_link()->running() ? RunState::kRunning : RunState::kHalted;
 }
 
 // ---- the session's own thread
@@ -90,9 +98,6 @@ absl::Status LiveSession::Boot() {
     record.ready_time = parts_.clock.Now();
     record.boot_duration = parts_.clock.Monotonic() - created;
     record.stopped_at = report.stopped_at;
-    record.run_state = report.cpu_state == guest::StopReport::CpuState::kHalted
-                           ? RunState::kHalted
-                           : RunState::kRunning;
   });
   return absl::OkStatus();
 }
@@ -133,7 +138,6 @@ void LiveSession::Fail(const absl::Status& status) {
   const bool attachable = HasReason(status, Reason::kGuestPanicked) && OpenDoor().ok();
   Update(Keep::kStored, [&](SessionRecord& record) {
     record.state = attachable ? SessionState::kCrashed : SessionState::kFailed;
-    record.run_state = attachable ? RunState::kHalted : RunState::kUnknown;
     record.failure = std::move(failure);
     spdlog::warn("session {} of {}: {}", record.id, record.owner, record.failure->message);
   });
@@ -146,8 +150,8 @@ std::string LiveSession::AwaitReason() {
     {
       absl::MutexLock lock(&mutex_);
       const auto something = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-        return !end_reason_.empty() || notes_.holder || notes_.run_state || notes_.panicked ||
-               notes_.exited;
+        return !end_reason_.empty() || notes_.holder || notes_.run_state_changed ||
+               notes_.panicked || notes_.exited;
       };
       mutex_.Await(absl::Condition(&something));
       if (!end_reason_.empty()) return end_reason_;
@@ -158,17 +162,15 @@ std::string LiveSession::AwaitReason() {
 }
 
 void LiveSession::Act(const Notes& notes) {
-  if (notes.holder || notes.run_state) {
+  if (notes.holder || notes.run_state_changed) {
     Update(Keep::kInMemory, [&](SessionRecord& record) {
       if (notes.holder) record.gdb_holder = *notes.holder;
-      if (notes.run_state) record.run_state = *notes.run_state;
     });
   }
   if (notes.panicked) {
     std::string excerpt = console().ok() ? (*console())->LastLines(kExcerptLines) : std::string();
     Update(Keep::kStored, [&](SessionRecord& record) {
       record.state = SessionState::kCrashed;
-      record.run_state = RunState::kHalted;
       record.failure = SessionFailure{
           .fault = Fault::kSubject,
           .reason = std::string(ReasonName(Reason::kGuestPanicked)),
@@ -194,7 +196,6 @@ void LiveSession::TearDown(std::string_view reason) {
     failed = record.state == SessionState::kFailed;
     if (!failed) record.state = SessionState::kEnding;
     record.gdb_holder.clear();
-    record.run_state = RunState::kUnknown;
     record.console_size_bytes = console != nullptr ? console->size() : 0;
   });
   if (guest != nullptr) {
@@ -217,6 +218,7 @@ void LiveSession::Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> chan
     absl::MutexLock lock(&mutex_);
     change(record_);
     record = record_;
+    FillRunState(record);
   }
   if (keep == Keep::kStored) {
     const absl::Status stored = parts_.database.Write([&](state::Transaction& transaction) {
@@ -266,7 +268,7 @@ absl::StatusOr<SessionRecord> LiveSession::Pause() {
     return NotNow("be paused");
   }
   if (guest->stub_link()->running()) KDBG_RETURN_IF_ERROR(guest->stub_link()->Interrupt().status());
-  Update(Keep::kInMemory, [](SessionRecord& record) { record.run_state = RunState::kHalted; });
+  Update(Keep::kInMemory, [](SessionRecord&) {});
   return Snapshot();
 }
 
@@ -277,7 +279,7 @@ absl::StatusOr<SessionRecord> LiveSession::Resume() {
     return NotNow("be resumed");
   }
   if (!guest->stub_link()->running()) KDBG_RETURN_IF_ERROR(guest->stub_link()->Continue());
-  Update(Keep::kInMemory, [](SessionRecord& record) { record.run_state = RunState::kRunning; });
+  Update(Keep::kInMemory, [](SessionRecord&) {});
   return Snapshot();
 }
 
@@ -329,10 +331,8 @@ void LiveSession::OnGuestEvent(const guest::GuestEvent& event) {
       notes_.exited = event.detail;
       break;
     case guest::GuestEvent::Kind::kPaused:
-      notes_.run_state = RunState::kHalted;
-      break;
     case guest::GuestEvent::Kind::kResumed:
-      notes_.run_state = RunState::kRunning;
+      notes_.run_state_changed = true;
       break;
   }
 }

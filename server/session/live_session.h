@@ -65,7 +65,7 @@ class LiveSession final : public gdb::ClientPolicy {
   // replaces earlier.
   struct Notes {
     std::optional<std::string> holder;
-    std::optional<RunState> run_state;
+    bool run_state_changed = false;
     std::optional<std::string> panicked;
     std::optional<std::string> exited;
   };
@@ -84,6 +84,7 @@ class LiveSession final : public gdb::ClientPolicy {
   void Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change);
   absl::Status NotNow(std::string_view what) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   std::shared_ptr<guest::Guest> ReadyGuest() const;
+  void FillRunState(SessionRecord& record) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Sessions::Parts& parts_;
   const SessionLimits& limits_;
