@@ -169,22 +169,30 @@ absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(BuildRun& run, source::Workspac
 
   Builder builder(run, parts_.blobs, request, toolchain_, origin_);
   const bool from_nothing = memory.config_key != config_key || !builder.HasConfig();
-  // Another tree may bring other Kconfig files, and so may decide otherwise.
-  if (from_nothing || memory.tree != source_.tree) {
+  if (from_nothing || MayConfigureOtherwise<Builder>(memory.tree)) {
     run.EnterPhase(BuildPhase::kConfiguring);
     memory.config_key.clear();
     KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
     KDBG_RETURN_IF_ERROR(builder.Configure());
     memory.config_key = config_key;
-    memory.tree = source_.tree;
     if (from_nothing) memory.incremental_steps = 0;
-    KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
   }
+  memory.tree = source_.tree;
+  KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
   SetExpectation(run, from_nothing, memory);
   KDBG_ASSIGN_OR_RETURN(BuiltArtifact built, builder.Build());
   (from_nothing ? memory.full_steps : memory.incremental_steps) = run.progress().steps_done;
   KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
   return built;
+}
+
+// The config step takes longer than make does with nothing to do, so it is left out where the files
+// that decide it are those it was made from.
+template <typename Builder>
+bool BuildJob::MayConfigureOtherwise(const std::string& earlier_tree) const {
+  if (earlier_tree == source_.tree) return false;
+  const auto changed = parts_.objects.ChangedPaths(earlier_tree, source_.tree);
+  return !changed.ok() || std::any_of(changed->begin(), changed->end(), Builder::DecidesConfig);
 }
 
 void BuildJob::SetExpectation(BuildRun& run, bool from_nothing,

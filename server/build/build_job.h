@@ -52,6 +52,8 @@ class BuildJob {
   template <typename Builder, typename Request>
   absl::StatusOr<BuiltArtifact> MakeWith(BuildRun& run, source::Workspaces::Lease& lease,
                                          const Request& request);
+  template <typename Builder>
+  bool MayConfigureOtherwise(const std::string& earlier_tree) const;
   void SetExpectation(BuildRun& run, bool from_nothing, const WorkspaceMemory& memory) const;
   absl::Status Publish(BuildRun& run, BuiltArtifact built);
 

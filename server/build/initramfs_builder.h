@@ -26,7 +26,8 @@ class InitramfsBuilder {
   InitramfsBuilder(BuildRun& run, store::BlobStore& blobs, const InitramfsRequest& request,
                    const Toolchain& toolchain, const BuildOrigin& origin);
 
-  // As of KernelBuilder.
+  // As of KernelBuilder. BusyBox keeps its config entries in the C files they are about.
+  static bool DecidesConfig(const std::string& /*path*/) { return true; }
   absl::Status Configure();
   bool HasConfig() const;
   absl::StatusOr<BuiltArtifact> Build();

@@ -198,6 +198,15 @@ BuildCommand KernelBuilder::Make(std::string label, std::string script,
   return command;
 }
 
+bool KernelBuilder::DecidesConfig(const std::string& path) {
+  const std::string name = path.substr(path.rfind('/') + 1);
+  if (name.starts_with("Kconfig") || path.starts_with("scripts/")) return true;
+  if (path.find("configs/") != std::string::npos) return true;
+  // Their flags decide what the compiler is found to be able to.
+  return path == "Makefile" || (path.starts_with("arch/") && name == "Makefile" &&
+                                std::count(path.begin(), path.end(), '/') == 2);
+}
+
 bool KernelBuilder::HasConfig() const {
   return Outputs::Open(run_.directories().build, kWorkConfig).ok() &&
          Outputs::Open(run_.directories().build, ".config").ok();

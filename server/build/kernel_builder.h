@@ -53,6 +53,9 @@ class KernelBuilder {
   KernelBuilder(BuildRun& run, store::BlobStore& blobs, const KernelRequest& request,
                 const Toolchain& toolchain, const BuildOrigin& origin);
 
+  // Whether a change of this file of the source may change the config.
+  static bool DecidesConfig(const std::string& path);
+
   // Leaves the verified config in the build directory. The result says nothing of what is compiled.
   absl::Status Configure();
   // Whether Configure has been here before.

@@ -210,6 +210,25 @@ absl::StatusOr<std::string> ObjectDatabase::ReadFile(std::string_view tree, std:
   return reader.Read(path, max_bytes);
 }
 
+absl::StatusOr<std::vector<std::string>> ObjectDatabase::ChangedPaths(std::string_view from,
+                                                                      std::string_view to) const {
+  for (std::string_view tree : {from, to}) {
+    if (!Has(tree)) return ResourceNotFound(fmt::format("tree {}", tree));
+  }
+  const Git git(directory_);
+  KDBG_ASSIGN_OR_RETURN(
+      const std::string changed,
+      Git::Run(git.Command({"diff-tree", "-r", "-z", "--name-only", "--no-renames",
+                            std::string(from), std::string(to)})));
+  std::vector<std::string> paths;
+  for (std::size_t start = 0; start < changed.size();) {
+    const std::size_t end = std::min(changed.find('\0', start), changed.size());
+    paths.push_back(changed.substr(start, end - start));
+    start = end + 1;
+  }
+  return paths;
+}
+
 absl::Status ObjectDatabase::Checkout(std::string_view tree, const fs::path& index_file,
                                       const fs::path& work_tree, WorkTreeTrust trust,
                                       std::stop_token stop) const {

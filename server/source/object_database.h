@@ -65,6 +65,10 @@ class ObjectDatabase {
   absl::StatusOr<std::string> ReadFile(std::string_view tree, std::string_view path,
                                        std::size_t max_bytes = std::size_t{16} << 20) const;
 
+  // Paths of files that are not the same in both. NOT_FOUND when one of the trees is gone.
+  absl::StatusOr<std::vector<std::string>> ChangedPaths(std::string_view from,
+                                                        std::string_view to) const;
+
   // Makes `work_tree` the content of `tree`. Writes only files that differ, so those that do not
   // keep their time stamps. `index_file` belongs to the work tree and lies outside it.
   absl::Status Checkout(std::string_view tree, const std::filesystem::path& index_file,

@@ -303,6 +303,20 @@ TEST_F(BuildsTest, TheConfigStepIsSkippedWhenNothingOfItChanged) {
   EXPECT_EQ(Run(request).state, BuildState::kSucceeded);
 }
 
+TEST_F(BuildsTest, AChangedCFileDoesNotConfigureAnewAndAChangedKconfigDoes) {
+  ExpectConfigure();
+  ExpectCompile();
+  ASSERT_EQ(Run(KernelRequestOf(KernelSource())).state, BuildState::kSucceeded);
+  ExpectCompile();
+  const std::string edited = KernelSource("void start_kernel(void) { for (;;) {} }\n");
+  EXPECT_EQ(Run(KernelRequestOf(edited)).state, BuildState::kSucceeded);
+  Write(directory_ / "linux/lib/Kconfig", "config LIB\n\tbool\n");
+  ExpectConfigure();
+  ExpectCompile();
+  EXPECT_EQ(Run(KernelRequestOf(Import("linux"))).state, BuildState::kSucceeded);
+  EXPECT_EQ(runner_.started().size(), 5u);
+}
+
 TEST_F(BuildsTest, AKernelThatDoesNotCompileFailsWithThePlace) {
   ExpectConfigure();
   runner_.Expect({.output = "  CC      kernel/fork.o\n",
