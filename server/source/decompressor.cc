@@ -4,7 +4,9 @@
 #include <archive_entry.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +18,15 @@ namespace kdbg::source {
 namespace {
 
 constexpr std::size_t kInputBytes = std::size_t{1} << 20;
+
+// By its magic number; libarchive no longer knows what it took the bytes for once it has failed.
+bool IsCompressed(std::string_view start) {
+  using namespace std::string_view_literals;
+  const std::string_view magics[] = {"\x1f\x8b"sv, "BZh"sv, "\xfd\x37zXZ\0"sv,
+                                     "\x28\xb5\x2f\xfd"sv};
+  return std::any_of(std::begin(magics), std::end(magics),
+                     [&](std::string_view magic) { return start.starts_with(magic); });
+}
 
 }  // namespace
 
@@ -36,6 +47,8 @@ struct Decompressor::State {
   archive* reader = archive_read_new();
   absl::Status source_error;
   bool started = false;
+  bool began = false;
+  bool compressed = false;
   bool source_ended = false;
   std::vector<char> input = std::vector<char>(kInputBytes);
 
@@ -50,7 +63,10 @@ struct Decompressor::State {
       archive_set_error(reader, EIO, "the source failed");
       return ARCHIVE_FATAL;
     }
-    state->source_ended = *size == 0;
+    const std::string_view fresh(state->input.data(), *size);
+    if (!state->began) state->compressed = IsCompressed(fresh);
+    state->began = true;
+    state->source_ended = fresh.empty();
     *block = state->input.data();
     return static_cast<la_ssize_t>(*size);
   }
@@ -73,7 +89,7 @@ struct Decompressor::State {
   absl::Status Error() const {
     if (!source_error.ok()) return source_error;
     // What fails because the bytes ended was cut off; what fails with bytes to come is damaged.
-    if (source_ended && archive_filter_count(reader) > 1) return ArchiveTruncated();
+    if (source_ended && compressed) return ArchiveTruncated();
     const char* text = archive_error_string(reader);
     return NotAnArchive(ValidUtf8(text == nullptr ? "unreadable" : text));
   }

@@ -357,9 +357,14 @@ void SourceCatalog::Impl::Finish(SourceRow& row, const absl::Status& status) {
     record.state = SourceState::kFailed;
     record.failure = FailureOf(status);
   }
+  // Bytes that failed for lack of room may be asked for again; all others have done their part.
+  const bool host_fault = record.failure && record.failure->fault == SourceFault::kHost;
   bool exists = false;
   const absl::Status written = database_.Write([&](Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(exists, SourceRecords::Update(transaction, record));
+    if (!record.origin.upload.empty() && !host_fault) {
+      KDBG_RETURN_IF_ERROR(uploads_.Remove(transaction, record.origin.upload));
+    }
     if (exists) Announce(transaction, record);
     return absl::OkStatus();
   });
@@ -369,11 +374,6 @@ void SourceCatalog::Impl::Finish(SourceRow& row, const absl::Status& status) {
     return;
   }
   if (!exists) objects_.Forget(record.id).IgnoreError();
-  // Bytes that failed for lack of room may be asked for again; all others have done their part.
-  const bool host_fault = record.failure && record.failure->fault == SourceFault::kHost;
-  if (!record.origin.upload.empty() && !host_fault) {
-    uploads_.Remove(record.origin.upload).IgnoreError();
-  }
 }
 
 // ---- SourceCatalog

@@ -278,11 +278,15 @@ absl::StatusOr<UniqueFd> UploadStore::OpenComplete(std::string_view id) const {
 }
 
 absl::Status UploadStore::Remove(std::string_view id) {
-  KDBG_RETURN_IF_ERROR(database_.Write([&](Transaction& transaction) {
-    return transaction.Execute("DELETE FROM uploads WHERE id = ?", id).status();
-  }));
-  const fs::path path = PathOf(id);
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return DiskError(errno, "remove", path);
+  return database_.Write([&](Transaction& transaction) { return Remove(transaction, id); });
+}
+
+absl::Status UploadStore::Remove(Transaction& transaction, std::string_view id) {
+  KDBG_ASSIGN_OR_RETURN(const std::int64_t removed,
+                        transaction.Execute("DELETE FROM uploads WHERE id = ?", id));
+  if (removed == 0) return absl::OkStatus();
+  // A file without a record is removed by the next Open, the other way round bytes would be missed.
+  transaction.AfterCommit([path = PathOf(id)] { ::unlink(path.c_str()); });
   return absl::OkStatus();
 }
 

@@ -83,6 +83,7 @@ class UploadStore {
   absl::StatusOr<UniqueFd> OpenComplete(std::string_view id) const;
   // Idempotent.
   absl::Status Remove(std::string_view id);
+  absl::Status Remove(state::Transaction& transaction, std::string_view id);
   // Drops what has not grown for the limits' expiry; to be called now and then.
   absl::Status RemoveExpired();
 
