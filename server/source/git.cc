@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
+#include <iterator>
 
 #include "proto/contract/error.h"
 #include "proto/contract/utf8.h"
@@ -113,8 +114,12 @@ absl::Status Git::Failure(std::string_view action, const ExitStatus& status,
                           std::string_view stderr_text) {
   const std::string text =
       fmt::format("{}: {}: {}", action, status.Describe(), ShortUtf8(stderr_text, kShownBytes));
-  if (stderr_text.find("No space left on device") != std::string_view::npos ||
-      stderr_text.find("Disk quota exceeded") != std::string_view::npos) {
+  // The last is how git says that a write came back short.
+  constexpr std::string_view kNoRoom[] = {"No space left on device", "Disk quota exceeded",
+                                          "Out of diskspace"};
+  if (std::any_of(std::begin(kNoRoom), std::end(kNoRoom), [&](std::string_view words) {
+        return stderr_text.find(words) != std::string_view::npos;
+      })) {
     return MakeError(absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
                      text + "; the server's disk is full: free space, then try again");
   }

@@ -274,6 +274,17 @@ TEST_F(ObjectDatabaseTest, GarbageCollectionKeepsWhatIsKept) {
   EXPECT_FALSE(objects_->Has(gone));
 }
 
+TEST_F(ObjectDatabaseTest, AGitWithoutRoomIsAFullDisk) {
+  for (const char* text : {"fatal: write error: No space left on device",
+                           "fatal: sha1 file 'tmp_pack_x' write error. Out of diskspace"}) {
+    const absl::Status status = Git::Failure("git", {.code = 128, .signal = 0}, text);
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    EXPECT_TRUE(HasReason(status, Reason::kDiskFull));
+  }
+  EXPECT_EQ(Git::Failure("git", {.code = 1, .signal = 0}, "fatal: bad object").code(),
+            absl::StatusCode::kInternal);
+}
+
 TEST_F(ObjectDatabaseTest, ImportsOfSeveralThreadsDoNotMix) {
   std::vector<std::jthread> threads;
   for (int i = 0; i < 3; ++i) {
