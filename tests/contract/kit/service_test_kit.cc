@@ -1,6 +1,7 @@
 #include "tests/contract/kit/service_test_kit.h"
 
 #include <grpcpp/create_channel_posix.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -10,7 +11,9 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
+#include "proto/contract/status_codec.h"
 #include "server/service/peer_identity.h"
 
 namespace kdbg {
@@ -75,6 +78,39 @@ std::shared_ptr<grpc::Channel> ConnectAs(uid_t uid,
     std::abort();
   }
   return grpc::CreateInsecureChannelFromFd("kdbg-test", fd);
+}
+
+RawAnswer CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
+                  const std::string& message) {
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+  const auto stream = stub.PrepareCall(&context, path, &queue);
+  void* tag = nullptr;
+  bool ok = false;
+  const auto done = [&] { return queue.Next(&tag, &ok) && ok; };
+  stream->StartCall(nullptr);
+  done();
+  const grpc::Slice slice(message);
+  stream->WriteLast(grpc::ByteBuffer(&slice, 1), {}, nullptr);
+  done();
+  RawAnswer result;
+  while (true) {
+    grpc::ByteBuffer answer;
+    stream->Read(&answer, nullptr);
+    if (!done()) break;
+    std::vector<grpc::Slice> slices;
+    if (!answer.Dump(&slices).ok()) continue;
+    for (const grpc::Slice& part : slices) {
+      result.bytes.append(reinterpret_cast<const char*>(part.begin()), part.size());
+    }
+  }
+  grpc::Status status;
+  stream->Finish(&status, nullptr);
+  done();
+  result.status = FromGrpcStatus(status);
+  return result;
 }
 
 }  // namespace kdbg

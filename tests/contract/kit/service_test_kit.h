@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/status.h"
 #include "server/access/users.h"
 
 namespace kdbg {
@@ -49,5 +50,14 @@ std::shared_ptr<grpc::Channel> ConnectAs(uid_t uid, const std::filesystem::path&
 
 // gRPC's own socket below `runtime_directory`.
 std::filesystem::path PrivateSocket(const std::filesystem::path& runtime_directory);
+
+struct RawAnswer {
+  absl::Status status;
+  std::string bytes;  // of all messages, one after the other
+};
+
+// One call of any kind by its path: one message, the end of writing, all answers.
+RawAnswer CallRaw(const std::shared_ptr<grpc::Channel>& channel, const std::string& path,
+                  const std::string& message);
 
 }  // namespace kdbg

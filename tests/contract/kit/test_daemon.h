@@ -1,0 +1,126 @@
+// The whole daemon but for its main: real services over real modules, on real unix sockets, with a
+// sandbox that runs nothing and machines that are records.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "kdbg/v1/artifact_service.grpc.pb.h"
+#include "kdbg/v1/build_service.grpc.pb.h"
+#include "kdbg/v1/server_service.grpc.pb.h"
+#include "kdbg/v1/session_service.grpc.pb.h"
+#include "kdbg/v1/source_service.grpc.pb.h"
+#include "server/build/builds.h"
+#include "server/gdb/gateway.h"
+#include "server/gdb/io_thread.h"
+#include "server/guest/io_watcher.h"
+#include "server/service/artifact_service.h"
+#include "server/service/build_service.h"
+#include "server/service/grpc_server.h"
+#include "server/service/server_service.h"
+#include "server/service/session_service.h"
+#include "server/service/source_service.h"
+#include "server/session/session_parts.h"
+#include "server/session/sessions.h"
+#include "server/source/object_database.h"
+#include "server/source/source_catalog.h"
+#include "server/source/upload_store.h"
+#include "server/source/workspace.h"
+#include "server/state/database.h"
+#include "server/store/artifact_store.h"
+#include "server/store/blob_store.h"
+#include "tests/contract/kit/service_test_kit.h"
+#include "tests/support/fake_hypervisor.h"
+#include "tests/support/fake_sandbox_runner.h"
+#include "tests/support/fake_stub.h"
+
+namespace kdbg {
+
+// Every stub of one caller, on one connection.
+struct Client {
+  explicit Client(std::shared_ptr<grpc::Channel> to);
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::SourceService::Stub> sources;
+  std::unique_ptr<v1::BuildService::Stub> builds;
+  std::unique_ptr<v1::ArtifactService::Stub> artifacts;
+  std::unique_ptr<v1::SessionService::Stub> sessions;
+  std::unique_ptr<v1::ServerService::Stub> server;
+};
+
+// A build that has succeeded, with its artifact.
+struct SeededBuild {
+  std::string build_id;
+  std::string artifact_id;
+};
+
+class TestDaemon {
+ public:
+  TestDaemon();
+  ~TestDaemon();
+
+  Client As(uid_t uid) { return Client(ConnectAs(uid, directory_.path())); }
+  std::filesystem::path socket() const { return directory_.path() / "kdbgd.sock"; }
+  const std::filesystem::path& directory() const { return directory_.path(); }
+  // Absolute; server paths below it are allowed as sources.
+  std::filesystem::path allowed_path() const { return directory_.path() / "allowed"; }
+
+  SeededBuild SeedKernel(const std::string& owner, bool is_private = false);
+  SeededBuild SeedInitramfs(const std::string& owner);
+  // A tar of one small file per name, as bytes.
+  std::string Tar(const std::map<std::string, std::string>& files);
+
+  // As the guest of this session would print.
+  void Print(const std::string& session_id, const std::string& text);
+  // What was typed on its console so far; waits for at least `bytes`.
+  std::string Typed(const std::string& session_id, std::size_t bytes);
+
+  FakeHypervisor& hypervisor() { return hypervisor_; }
+  host::FakeSandboxRunner& runner() { return runner_; }
+  session::Sessions& sessions() { return *sessions_; }
+  store::BlobStore& blobs() { return *blobs_; }
+  service::GrpcServer& server() { return *server_; }
+
+ private:
+  // What a machine's QEMU would have made.
+  struct Machine {
+    vm::DomainSpec spec;
+    std::unique_ptr<FakeStub> stub;
+    UniqueFd console;  // listening
+    UniqueFd console_client;
+  };
+  absl::Status OnCreate(const vm::DomainSpec& spec);
+  SeededBuild Seed(store::Artifact artifact, build::BuildRequest request);
+
+  TestDirectory directory_;
+  SystemClock clock_;
+  TestAccounts accounts_;
+  access::Users users_;
+  std::unique_ptr<state::Database> database_;
+  std::unique_ptr<store::BlobStore> blobs_;
+  std::unique_ptr<store::ArtifactStore> artifacts_;
+  std::unique_ptr<source::UploadStore> uploads_;
+  std::unique_ptr<source::ObjectDatabase> objects_;
+  std::unique_ptr<source::SourceCatalog> sources_;
+  std::unique_ptr<source::Workspaces> workspaces_;
+  host::FakeSandboxRunner runner_;
+  std::unique_ptr<build::Builds> builds_;
+  FakeHypervisor hypervisor_;
+  absl::Mutex mutex_;
+  std::map<std::string, Machine> machines_ ABSL_GUARDED_BY(mutex_);  // by session id
+  std::unique_ptr<guest::IoWatcher> watcher_;
+  gdb::IoThread io_thread_;
+  gdb::Gateway gateway_{io_thread_};
+  std::unique_ptr<session::Sessions::Parts> session_parts_;
+  std::unique_ptr<session::Sessions> sessions_;
+  std::unique_ptr<service::CallGate> gate_;
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+  std::unique_ptr<service::GrpcServer> server_;
+};
+
+}  // namespace kdbg

@@ -1,0 +1,266 @@
+// Builds and artifacts over the wire.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+#include <string>
+
+#include "proto/contract/error.h"
+#include "proto/contract/status_codec.h"
+#include "proto/support/sha256.h"
+#include "tests/contract/kit/test_daemon.h"
+
+namespace kdbg {
+namespace {
+
+class BuildsTest : public testing::Test {
+ protected:
+  absl::StatusOr<v1::Build> Create(Client& client, const v1::CreateBuildRequest& request) {
+    grpc::ClientContext context;
+    v1::Build build;
+    const grpc::Status status = client.builds->CreateBuild(&context, request, &build);
+    if (!status.ok()) return FromGrpcStatus(status);
+    return build;
+  }
+
+  absl::StatusOr<v1::Build> Get(Client& client, const std::string& name) {
+    grpc::ClientContext context;
+    v1::GetBuildRequest request;
+    request.set_name(name);
+    v1::Build build;
+    const grpc::Status status = client.builds->GetBuild(&context, request, &build);
+    if (!status.ok()) return FromGrpcStatus(status);
+    return build;
+  }
+
+  std::set<std::string> List(Client& client, bool all_owners) {
+    grpc::ClientContext context;
+    v1::ListBuildsRequest request;
+    request.set_all_owners(all_owners);
+    v1::ListBuildsResponse response;
+    EXPECT_TRUE(client.builds->ListBuilds(&context, request, &response).ok());
+    std::set<std::string> names;
+    for (const auto& build : response.builds()) names.insert(build.name());
+    return names;
+  }
+
+  TestDaemon daemon_;
+  Client alice_ = daemon_.As(kAlice);
+  Client bob_ = daemon_.As(kBob);
+  Client admin_ = daemon_.As(kAdmin);
+};
+
+TEST_F(BuildsTest, AMalformedRequestNamesItsField) {
+  struct Case {
+    const char* field;
+    std::function<void(v1::Build*)> spoil;
+  };
+  const Case cases[] = {
+      {"build.source", [](v1::Build* build) { build->clear_source(); }},
+      {"build.source", [](v1::Build* build) { build->set_source("builds/x"); }},
+      {"build.spec", [](v1::Build* build) { build->clear_spec(); }},
+      {"build.display_name", [](v1::Build* build) { build->set_display_name("Upper Case"); }},
+      {"build.display_name",
+       [](v1::Build* build) { build->set_display_name(std::string(64, 'a')); }},
+      {"build.kernel.architecture",
+       [](v1::Build* build) {
+         build->mutable_kernel()->set_architecture(static_cast<v1::Architecture>(99));
+       }},
+      {"build.kernel.base_config_text",
+       [](v1::Build* build) {
+         build->mutable_kernel()->set_base_config_text(std::string((1 << 20) + 1, 'x'));
+       }},
+      {"build.kernel.fragments.name",
+       [](v1::Build* build) { build->mutable_kernel()->add_fragments()->set_text("x"); }},
+      {"build.kernel.patches",
+       [](v1::Build* build) {
+         build->mutable_kernel()->add_patches(std::string((4 << 20) + 1, 'x'));
+       }},
+      {"build.initramfs.init",
+       [](v1::Build* build) {
+         build->mutable_initramfs()->set_init(std::string((1 << 20) + 1, 'x'));
+       }},
+      {"build.initramfs.overlay_uploads",
+       [](v1::Build* build) { build->mutable_initramfs()->add_overlay_uploads("../x"); }},
+  };
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.field);
+    v1::CreateBuildRequest request;
+    request.mutable_build()->set_source("sources/s-1");
+    request.mutable_build()->mutable_kernel();
+    one.spoil(request.mutable_build());
+    const auto build = Create(alice_, request);
+    EXPECT_EQ(build.status().code(), absl::StatusCode::kInvalidArgument);
+    const auto detail = GetErrorDetail(build.status());
+    ASSERT_TRUE(detail);
+    EXPECT_EQ(detail->reason, "FIELD_INVALID");
+    EXPECT_EQ(detail->metadata.at("field"), one.field);
+  }
+}
+
+TEST_F(BuildsTest, ASourceThatIsNotThereIsNotFound) {
+  v1::CreateBuildRequest request;
+  request.mutable_build()->set_source("sources/none");
+  request.mutable_build()->mutable_kernel();
+  EXPECT_EQ(Create(alice_, request).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(BuildsTest, AMissingBuildIsNotFoundByIdAndByName) {
+  for (const char* name : {"builds/none", "none"}) {
+    const auto build = Get(alice_, name);
+    EXPECT_EQ(build.status().code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(GetErrorDetail(build.status())->metadata.at("resource"), "builds/none");
+  }
+}
+
+TEST_F(BuildsTest, ANameIsTheCallersOwnNewestBuildOfThatName) {
+  const SeededBuild older = daemon_.SeedKernel("alice");
+  const SeededBuild newer = daemon_.SeedKernel("alice");
+  daemon_.SeedKernel("bob");
+  EXPECT_EQ(Get(alice_, "builds/kernel")->name(), "builds/" + newer.build_id);
+  EXPECT_EQ(Get(bob_, older.build_id)->owner(), "alice");
+}
+
+TEST_F(BuildsTest, PrivateBuildsAreInNobodyElsesListsButAnAdmins) {
+  const std::string open = "builds/" + daemon_.SeedKernel("alice").build_id;
+  const std::string hidden = "builds/" + daemon_.SeedKernel("alice", true).build_id;
+  const std::string bobs = "builds/" + daemon_.SeedKernel("bob").build_id;
+  EXPECT_EQ(List(alice_, false), (std::set<std::string>{open, hidden}));
+  EXPECT_EQ(List(bob_, false), (std::set<std::string>{bobs}));
+  EXPECT_EQ(List(bob_, true), (std::set<std::string>{open, bobs}));
+  EXPECT_EQ(List(admin_, true), (std::set<std::string>{open, hidden, bobs}));
+}
+
+TEST_F(BuildsTest, OthersSharedBuildsCanBeReadButNotCancelledOrDeleted) {
+  const SeededBuild seeded = daemon_.SeedKernel("alice");
+  EXPECT_TRUE(Get(bob_, seeded.build_id).ok());
+  v1::DeleteBuildRequest request;
+  request.set_name(seeded.build_id);
+  google::protobuf::Empty nothing;
+  grpc::ClientContext context;
+  const absl::Status status = FromGrpcStatus(bob_.builds->DeleteBuild(&context, request, &nothing));
+  EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_NE(std::string(status.message()).find("ask alice"), std::string::npos);
+}
+
+TEST_F(BuildsTest, WatchingABuildThatHasEndedIsOneMessageAndTheEnd) {
+  const SeededBuild seeded = daemon_.SeedKernel("alice");
+  grpc::ClientContext context;
+  v1::GetBuildRequest request;
+  request.set_name(seeded.build_id);
+  const auto reader = alice_.builds->WatchBuild(&context, request);
+  v1::Build build;
+  ASSERT_TRUE(reader->Read(&build));
+  EXPECT_EQ(build.state(), v1::Build::SUCCEEDED);
+  EXPECT_FALSE(reader->Read(&build));
+  EXPECT_TRUE(reader->Finish().ok());
+}
+
+class ArtifactsTest : public BuildsTest {
+ protected:
+  // The whole of what the call sends.
+  absl::StatusOr<std::string> Read(Client& client, const std::string& artifact,
+                                   const std::string& path, std::int64_t offset = 0,
+                                   std::int64_t limit = 0) {
+    v1::ReadArtifactFileRequest request;
+    request.set_name(artifact);
+    request.set_path(path);
+    request.set_offset_bytes(offset);
+    request.set_limit_bytes(limit);
+    grpc::ClientContext context;
+    const auto reader = client.artifacts->ReadArtifactFile(&context, request);
+    std::string bytes;
+    v1::ArtifactFileChunk chunk;
+    while (reader->Read(&chunk)) {
+      EXPECT_EQ(chunk.offset_bytes(), offset + static_cast<std::int64_t>(bytes.size()));
+      EXPECT_LE(chunk.data().size(), std::size_t{256} << 10);
+      bytes += chunk.data();
+    }
+    const grpc::Status status = reader->Finish();
+    if (!status.ok()) return FromGrpcStatus(status);
+    return bytes;
+  }
+
+  v1::Artifact GetArtifact(Client& client, const std::string& name) {
+    grpc::ClientContext context;
+    v1::GetArtifactRequest request;
+    request.set_name(name);
+    v1::Artifact artifact;
+    EXPECT_TRUE(client.artifacts->GetArtifact(&context, request, &artifact).ok());
+    return artifact;
+  }
+
+  const SeededBuild seeded_ = daemon_.SeedKernel("alice");
+};
+
+TEST_F(ArtifactsTest, AFileIsReadWholeOrInPart) {
+  const std::string& id = seeded_.artifact_id;
+  EXPECT_EQ(*Read(bob_, id, "vmlinux"), std::string(600'000, 'v'));
+  EXPECT_EQ(*Read(bob_, id, "System.map", 8), "81000000 T start_kernel\n");
+  EXPECT_EQ(*Read(bob_, id, "System.map", 8, 8), "81000000");
+  EXPECT_EQ(*Read(bob_, id, "vmlinux", 600'000), "");
+  EXPECT_TRUE(HasReason(Read(bob_, id, "vmlinux", 600'001).status(), Reason::kOffsetOutOfRange));
+  EXPECT_EQ(Read(bob_, id, "vmlinux", 0, -1).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ArtifactsTest, AMissingFileIsNotFoundWithTheListOfThoseThereAre) {
+  const absl::Status status = Read(alice_, seeded_.artifact_id, "../etc/passwd").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_NE(std::string(status.message()).find("System.map"), std::string::npos);
+}
+
+TEST_F(ArtifactsTest, BytesThatWereDamagedOnDiskAreDataLoss) {
+  const v1::Artifact artifact = GetArtifact(alice_, seeded_.artifact_id);
+  for (const auto& file : artifact.files()) {
+    if (file.path() != "vmlinux") continue;
+    std::filesystem::permissions(file.server_path(), std::filesystem::perms(0644));
+    std::fstream damaged(file.server_path(), std::ios::in | std::ios::out);
+    damaged.seekp(1000);
+    damaged << "!";
+  }
+  const absl::Status status = Read(alice_, seeded_.artifact_id, "vmlinux").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_TRUE(HasReason(status, Reason::kDataCorrupt));
+}
+
+TEST_F(ArtifactsTest, OnTheServersOwnHostTheBytesCanBeReadInPlace) {
+  const v1::Artifact artifact = GetArtifact(bob_, seeded_.artifact_id);
+  EXPECT_EQ(artifact.build(), "builds/" + seeded_.build_id);
+  EXPECT_EQ(artifact.size_bytes(), 600'000 + 32 + 17);
+  for (const auto& file : artifact.files()) {
+    EXPECT_EQ(std::filesystem::file_size(file.server_path()),
+              static_cast<std::uintmax_t>(file.size_bytes()));
+  }
+}
+
+TEST_F(ArtifactsTest, APinKeepsAnArtifactUntilItIsTakenBack) {
+  grpc::ClientContext pin_context;
+  v1::PinArtifactRequest pin;
+  pin.set_name(seeded_.artifact_id);
+  v1::Artifact artifact;
+  ASSERT_TRUE(bob_.artifacts->PinArtifact(&pin_context, pin, &artifact).ok());
+  ASSERT_EQ(artifact.pins_size(), 1);
+  EXPECT_EQ(artifact.pins(0), "user bob");
+  v1::DeleteArtifactRequest remove;
+  remove.set_name(seeded_.artifact_id);
+  google::protobuf::Empty nothing;
+  {
+    grpc::ClientContext context;
+    const absl::Status held =
+        FromGrpcStatus(alice_.artifacts->DeleteArtifact(&context, remove, &nothing));
+    EXPECT_EQ(held.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_NE(std::string(held.message()).find("bob"), std::string::npos);
+  }
+  grpc::ClientContext unpin_context;
+  v1::UnpinArtifactRequest unpin;
+  unpin.set_name(seeded_.artifact_id);
+  ASSERT_TRUE(bob_.artifacts->UnpinArtifact(&unpin_context, unpin, &artifact).ok());
+  EXPECT_EQ(artifact.pins_size(), 0);
+  for (int i = 0; i < 2; ++i) {
+    grpc::ClientContext context;
+    EXPECT_TRUE(alice_.artifacts->DeleteArtifact(&context, remove, &nothing).ok());
+  }
+}
+
+}  // namespace
+}  // namespace kdbg
