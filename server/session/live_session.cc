@@ -212,14 +212,13 @@ void LiveSession::TearDown(std::string_view reason) {
 }
 
 void LiveSession::Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change) {
-  absl::MutexLock order(&order_mutex_);
+  absl::MutexLock order(&order_mutex_);  // so nobody else changes the record meanwhile
   SessionRecord record;
   {
     absl::MutexLock lock(&mutex_);
-    change(record_);
     record = record_;
-    FillRunState(record);
   }
+  change(record);
   if (keep == Keep::kStored) {
     const absl::Status stored = parts_.database.Write([&](state::Transaction& transaction) {
       KDBG_RETURN_IF_ERROR(UpdateSession(transaction, record));
@@ -228,6 +227,12 @@ void LiveSession::Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> chan
     });
     // The session goes on in memory: a full disk must not cost anybody a debugging session.
     if (!stored.ok()) spdlog::error("session {}: {}", record.id, stored.ToString());
+  }
+  // Seen only once it is stored, so that what a caller has seen survives a crash.
+  {
+    absl::MutexLock lock(&mutex_);
+    record_ = record;
+    FillRunState(record);
   }
   changed_(record);
 }

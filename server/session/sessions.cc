@@ -67,7 +67,9 @@ class Sessions::Impl {
 
   int active() const {
     absl::MutexLock lock(&mutex_);
-    return static_cast<int>(live_.size() - ended_.size());
+    return static_cast<int>(std::count_if(live_.begin(), live_.end(), [](const auto& entry) {
+      return !entry.second->Snapshot().end_time;
+    }));
   }
   const SessionLimits& limits() const { return limits_; }
 

@@ -1,0 +1,300 @@
+// Real sessions over machines that exist only as records and a stub with QEMU's manners.
+
+#include "server/session/sessions.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proto/contract/error.h"
+#include "proto/support/file.h"
+#include "proto/support/unique_fd.h"
+#include "server/gdb/gateway.h"
+#include "server/gdb/io_thread.h"
+#include "server/guest/io_watcher.h"
+#include "server/session/session_parts.h"
+#include "server/session/session_table.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/fake_hypervisor.h"
+#include "tests/support/fake_stub.h"
+
+namespace kdbg::session {
+namespace {
+
+using ::testing::HasSubstr;
+
+class SessionsTest : public ::testing::Test {
+ protected:
+  SessionsTest() : root_(std::filesystem::temp_directory_path() / NewName()) {
+    std::filesystem::create_directories(root_);
+    std::vector<state::Migration> migrations;
+    for (const auto& some : {store::ArtifactStore::Migrations(), SessionMigrations()}) {
+      migrations.insert(migrations.end(), some.begin(), some.end());
+    }
+    database_ = *state::Database::Open(root_ / "db", migrations);
+    blobs_ = *store::BlobStore::Open(root_ / "store");
+    artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
+    watcher_ = *guest::IoWatcher::Start();
+    limits_.first_port = 0;  // any free one
+    limits_.last_port = 0;
+    limits_.boot_timeout = absl::Seconds(20);
+    PublishKernel();
+    hypervisor_.on_create = [this](const vm::DomainSpec& domain) {
+      UniqueFd(::open(domain.console_log.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+      auto stub = std::make_shared<FakeStub>(domain.gdb_socket.string());
+      stub->HitOnContinue(hit_);
+      absl::MutexLock lock(&mutex_);
+      stubs_[domain.name] = std::move(stub);
+      return absl::OkStatus();
+    };
+    Open();
+  }
+  ~SessionsTest() override {
+    sessions_.reset();
+    std::filesystem::remove_all(root_);
+  }
+
+  static std::string NewName() {
+    return "ks" + std::to_string(::getpid()) + "." +
+           ::testing::UnitTest::GetInstance()->current_test_info()->name();
+  }
+
+  void Open() {
+    sessions_.reset();
+    auto opened = Sessions::Open(
+        {.database = *database_,
+         .artifacts = *artifacts_,
+         .blobs = *blobs_,
+         .guest_host = {.hypervisor = hypervisor_, .io_thread = io_thread_, .watcher = *watcher_},
+         .gateway = gateway_,
+         .clock = clock_,
+         .guests_directory = root_,
+         .kvm_usable = false,
+         .kvm_reason = "none here",
+         .guest_identity = [](std::string_view) { return std::optional<host::Identity>(); }},
+        limits_);
+    ASSERT_TRUE(opened.ok()) << opened.status();
+    sessions_ = *std::move(opened);
+  }
+
+  void PublishKernel() {
+    store::Artifact kernel;
+    kernel.kind = store::ArtifactKind::kKernel;
+    kernel.owner = "alice";
+    kernel.architecture = "x86_64";
+    kernel.gnu_build_id = "abcd";
+    const std::map<std::string, std::string> files = {
+        {"bzImage", "image"},
+        {"vmlinux", "symbols"},
+        {"System.map", "ffffffff81000100 T start_kernel\n"}};
+    for (const auto& [path, content] : files) {
+      const auto blob = blobs_->PutBytes(content);
+      kernel.files.push_back(
+          {.path = path, .digest = blob->digest, .size_bytes = blob->size_bytes});
+    }
+    ASSERT_TRUE(database_
+                    ->Write([&](state::Transaction& transaction) {
+                      auto published = artifacts_->Publish(transaction, kernel);
+                      if (published.ok()) request_.kernel_artifact = published->id;
+                      return published.status();
+                    })
+                    .ok());
+  }
+
+  absl::StatusOr<SessionRecord> Create() { return sessions_->Create("alice", request_); }
+
+  // The record once `wanted` holds of it; the last one seen when that does not come in 20 s.
+  SessionRecord Await(const std::string& id, std::function<bool(const SessionRecord&)> wanted) {
+    absl::Mutex mutex;
+    bool changed = true;
+    const Subscription subscription = sessions_->Subscribe(id, [&](const SessionRecord&) {
+      absl::MutexLock lock(&mutex);
+      changed = true;
+    });
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    for (;;) {
+      {
+        absl::MutexLock lock(&mutex);
+        mutex.AwaitWithDeadline(absl::Condition(&changed), deadline);
+        changed = false;
+      }
+      const auto record = sessions_->Get(id);
+      if (!record.ok()) return {};
+      if (wanted(*record) || absl::Now() >= deadline) return *record;
+    }
+  }
+  SessionRecord AwaitState(const std::string& id, SessionState state) {
+    return Await(id, [&](const SessionRecord& record) {
+      return record.state == state && (!IsFinal(state) || record.end_time.has_value());
+    });
+  }
+  std::string CreateReady() {
+    const auto record = Create();
+    EXPECT_TRUE(record.ok()) << record.status();
+    EXPECT_EQ(AwaitState(record->id, SessionState::kReady).state, SessionState::kReady);
+    return record->id;
+  }
+  std::shared_ptr<FakeStub> StubOf(const std::string& id) {
+    absl::MutexLock lock(&mutex_);
+    return stubs_["kdbg-" + id];
+  }
+  std::vector<std::string> PinsOfKernel() {
+    return artifacts_->Get(request_.kernel_artifact)->pins;
+  }
+
+  const std::filesystem::path root_;
+  FakeClock clock_;
+  FakeHypervisor hypervisor_;
+  bool hit_ = true;  // the guest reaches its breakpoint at once
+  absl::Mutex mutex_;
+  std::map<std::string, std::shared_ptr<FakeStub>> stubs_;
+  gdb::IoThread io_thread_;
+  gdb::Gateway gateway_{io_thread_};
+  std::unique_ptr<state::Database> database_;
+  std::unique_ptr<store::BlobStore> blobs_;
+  std::unique_ptr<store::ArtifactStore> artifacts_;
+  std::unique_ptr<guest::IoWatcher> watcher_;
+  SessionLimits limits_;
+  SessionRequest request_;
+  std::unique_ptr<Sessions> sessions_;
+};
+
+TEST_F(SessionsTest, ASessionBecomesReadyHaltedAtItsStopPoint) {
+  const auto created = Create();
+  ASSERT_TRUE(created.ok()) << created.status();
+  EXPECT_EQ(created->state, SessionState::kCreating);
+  EXPECT_GT(created->gdb_port, 0);
+  const SessionRecord ready = AwaitState(created->id, SessionState::kReady);
+  ASSERT_EQ(ready.state, SessionState::kReady);
+  EXPECT_EQ(ready.stopped_at, "start_kernel");
+  EXPECT_EQ(ready.run_state, RunState::kHalted);
+  EXPECT_TRUE(StubOf(created->id)->breakpoints().empty());
+  EXPECT_THAT(PinsOfKernel(), ::testing::Contains(HasSubstr(created->id)));
+}
+
+TEST_F(SessionsTest, DeleteFreesThePortTheMachineAndThePin) {
+  const std::string id = CreateReady();
+  const int port = sessions_->Get(id)->gdb_port;
+  ASSERT_TRUE(sessions_->Delete(id).ok());
+  EXPECT_TRUE(gdb::ReservedPort::Bind("127.0.0.1", port).ok());
+  const SessionRecord ended = AwaitState(id, SessionState::kEnded);
+  EXPECT_EQ(ended.end_reason, "DELETED");
+  EXPECT_TRUE(hypervisor_.ListOwn()->empty());
+  EXPECT_FALSE(std::filesystem::exists(root_ / id));
+  EXPECT_TRUE(PinsOfKernel().empty());
+  EXPECT_TRUE(sessions_->Delete(id).ok()) << "twice is once";
+  EXPECT_EQ(sessions_->active(), 0);
+}
+
+TEST_F(SessionsTest, ALeaseThatRunsOutEndsTheSession) {
+  request_.ttl = absl::Milliseconds(1);
+  const auto created = Create();
+  ASSERT_TRUE(created.ok());
+  clock_.Advance(absl::Seconds(1));
+  request_.ttl.reset();
+  const auto witness = Create();  // wakes the keeper
+  EXPECT_EQ(AwaitState(created->id, SessionState::kEnded).end_reason, "EXPIRED");
+  EXPECT_FALSE(IsFinal(sessions_->Get(witness->id)->state));
+}
+
+TEST_F(SessionsTest, RenewMovesTheExpiryWithinTheHardMaximum) {
+  const std::string id = CreateReady();
+  const auto renewed = sessions_->Renew(id, absl::Hours(10));
+  ASSERT_TRUE(renewed.ok()) << renewed.status();
+  EXPECT_EQ(renewed->expire_time, clock_.Now() + absl::Hours(10));
+  EXPECT_EQ(sessions_->Renew(id, absl::Hours(49)).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(SessionsTest, ARepeatedRequestIsAnsweredWithTheFirstSession) {
+  request_.request_id = "once";
+  const auto first = Create();
+  const auto second = Create();
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(first->id, second->id);
+  EXPECT_EQ(sessions_->active(), 1);
+}
+
+TEST_F(SessionsTest, AFullRangeOfPortsIsSaidAndLeavesNothing) {
+  limits_.maximum_sessions = 1;
+  Open();
+  CreateReady();
+  const auto refused = Create();
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(hypervisor_.created().size(), 1u);
+}
+
+TEST_F(SessionsTest, AHypervisorThatFailsIsTheHostsFaultAndLeavesNothing) {
+  hypervisor_.FailWith(
+      MakeError(absl::StatusCode::kUnavailable, Reason::kHypervisorUnavailable, "libvirt is away"));
+  const auto created = Create();
+  ASSERT_TRUE(created.ok());
+  const SessionRecord failed = AwaitState(created->id, SessionState::kFailed);
+  ASSERT_TRUE(failed.failure.has_value());
+  EXPECT_EQ(failed.failure->fault, Fault::kHost);
+  EXPECT_EQ(failed.failure->reason, "HYPERVISOR_UNAVAILABLE");
+  EXPECT_TRUE(PinsOfKernel().empty());
+}
+
+TEST_F(SessionsTest, AGuestThatPanicsStaysAsCrashedAndCanBeDebugged) {
+  const std::string id = CreateReady();
+  hypervisor_.Panic("kdbg-" + id);
+  const SessionRecord crashed = AwaitState(id, SessionState::kCrashed);
+  ASSERT_TRUE(crashed.failure.has_value());
+  EXPECT_EQ(crashed.failure->reason, "GUEST_PANICKED");
+  EXPECT_TRUE(sessions_->door(id).ok());
+}
+
+TEST_F(SessionsTest, AGuestThatPowersOffEndsItsSession) {
+  const std::string id = CreateReady();
+  hypervisor_.PowerOff("kdbg-" + id);
+  EXPECT_EQ(AwaitState(id, SessionState::kEnded).end_reason, "GUEST_EXITED");
+}
+
+TEST_F(SessionsTest, DeletingWhileItBootsEndsTheBoot) {
+  hit_ = false;  // never comes to its stop point
+  const auto created = Create();
+  ASSERT_TRUE(created.ok());
+  AwaitState(created->id, SessionState::kBooting);
+  ASSERT_TRUE(sessions_->Delete(created->id).ok());
+  EXPECT_EQ(AwaitState(created->id, SessionState::kEnded).end_reason, "DELETED");
+  EXPECT_TRUE(hypervisor_.ListOwn()->empty());
+}
+
+TEST_F(SessionsTest, PauseAndResumeGoThroughTheStub) {
+  const std::string id = CreateReady();
+  const auto resumed = sessions_->Resume(id);
+  ASSERT_TRUE(resumed.ok()) << resumed.status();
+  EXPECT_EQ(resumed->run_state, RunState::kRunning);
+  const auto paused = sessions_->Pause(id);
+  ASSERT_TRUE(paused.ok()) << paused.status();
+  EXPECT_EQ(paused->run_state, RunState::kHalted);
+}
+
+TEST_F(SessionsTest, SessionsOfTheLastRunAreEndedAndSaidSo) {
+  const std::string id = CreateReady();
+  Open();
+  const auto record = sessions_->Get(id);
+  ASSERT_TRUE(record.ok());
+  EXPECT_EQ(record->state, SessionState::kEnded);
+  EXPECT_EQ(record->end_reason, "DAEMON_STOPPED");
+  EXPECT_TRUE(hypervisor_.ListOwn()->empty());
+  EXPECT_TRUE(PinsOfKernel().empty());
+}
+
+TEST_F(SessionsTest, AnEndedSessionIsListedOnlyOnRequest) {
+  const std::string id = CreateReady();
+  ASSERT_TRUE(sessions_->Delete(id).ok());
+  AwaitState(id, SessionState::kEnded);
+  EXPECT_TRUE(sessions_->List({}).empty());
+  EXPECT_EQ(sessions_->List({.owner = {}, .include_ended = true}).size(), 1u);
+}
+
+}  // namespace
+}  // namespace kdbg::session
