@@ -31,6 +31,7 @@ class Source(unittest.TestCase):
             path = scratch / "linux.tar.gz"
             write(path)
             finished = kdbg.ctl("kernel", "build", path, "--config", "tiny", "--name", "bad-input", expect=Exit.FAILED)
+        self.assertIn(reason, finished.stderr)
         self.assertRegex(finished.stderr, naming)
         self.assertNotIn("bad-input", kdbg.ctl("build", "list").stdout)
 
