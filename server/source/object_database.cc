@@ -275,10 +275,10 @@ absl::Status ObjectDatabase::Checkout(std::string_view tree, const fs::path& ind
 absl::Status ObjectDatabase::CollectGarbage() {
   absl::MutexLock lock(&import_mutex_);
   const Git git(directory_);
-  KDBG_RETURN_IF_ERROR(
-      Git::Run(git.Command({"-c", "core.compression=1", "-c", "pack.window=0", "repack", "-a", "-d",
-                            "-q", "--depth=0", "--window=0"}))
-          .status());
+  // -F, since objects are otherwise taken over as they are, that is uncompressed from their import.
+  KDBG_RETURN_IF_ERROR(Git::Run(git.Command({"-c", "core.compression=1", "repack", "-a", "-d", "-q",
+                                             "-F", "--depth=0", "--window=0"}))
+                           .status());
   return Git::Run(git.Command({"prune", "--expire=2.hours.ago"})).status();
 }
 

@@ -274,6 +274,20 @@ TEST_F(ObjectDatabaseTest, GarbageCollectionKeepsWhatIsKept) {
   EXPECT_FALSE(objects_->Has(gone));
 }
 
+TEST_F(ObjectDatabaseTest, GarbageCollectionCompressesWhatImportsStored) {
+  ASSERT_TRUE(Import(Tarball().File("t/a", std::string(1'000'000, 'a')).Bytes()).ok());
+  const auto size = [this] {
+    std::uintmax_t bytes = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(directory_ / "objects.git")) {
+      if (entry.is_regular_file()) bytes += entry.file_size();
+    }
+    return bytes;
+  };
+  EXPECT_GT(size(), 1'000'000u);
+  ASSERT_TRUE(objects_->CollectGarbage().ok());
+  EXPECT_LT(size(), 100'000u);
+}
+
 TEST_F(ObjectDatabaseTest, AGitWithoutRoomIsAFullDisk) {
   for (const char* text : {"fatal: write error: No space left on device",
                            "fatal: sha1 file 'tmp_pack_x' write error. Out of diskspace"}) {
