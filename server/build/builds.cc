@@ -20,6 +20,7 @@
 #include "server/build/build_table.h"
 #include "server/build/gdb_indexer.h"
 #include "server/build/kernel_builder.h"
+#include "server/build/request_check.h"
 #include "server/build/toolchain.h"
 #include "server/host/sandbox.h"
 #include "server/observe/log.h"
@@ -29,13 +30,6 @@
 
 namespace kdbg::build {
 namespace {
-
-bool IsDisplayName(std::string_view name) {
-  return name.size() <= 63 && std::all_of(name.begin(), name.end(), [](unsigned char c) {
-           return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-                  c == '-';
-         });
-}
 
 std::string_view KindName(BuildKind kind) {
   return kind == BuildKind::kKernel ? "kernel" : "initramfs";
@@ -80,7 +74,6 @@ class Builds::Impl {
     bool cancelled = false;  // by somebody, not by the end of the daemon
   };
 
-  absl::Status Check(const BuildRequest& request, const source::SourceRecord& source);
   absl::Status CheckSandbox();
   absl::StatusOr<BuildRecord> Enqueue(BuildRecord record, const std::string& key);
   absl::StatusOr<BuildRecord> AnswerAtOnce(BuildRecord record, const std::string& key);
@@ -164,49 +157,14 @@ absl::Status Builds::Impl::CheckSandbox() {
   return absl::OkStatus();
 }
 
-absl::Status Builds::Impl::Check(const BuildRequest& request, const source::SourceRecord& source) {
-  if (!IsDisplayName(request.display_name)) {
-    return InvalidField("display_name", request.display_name,
-                        "a build's name has at most 63 of the characters a-z, 0-9, dot, dash and "
-                        "underscore");
-  }
-  KDBG_RETURN_IF_ERROR(CheckSpec(request));
-  const std::string name = "sources/" + source.id;
-  if (source.state != source::SourceState::kReady) {
-    return MakeError(
-        absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
-        fmt::format("{} is not ready: wait for its import, or see why it failed", name),
-        {{"resource", name}, {"state", "IMPORTING or FAILED"}});
-  }
-  const auto* kernel = std::get_if<KernelRequest>(&request.spec);
-  const std::string_view wanted = kernel != nullptr ? "linux" : "busybox";
-  if (source.project != wanted) {
-    return MakeError(absl::StatusCode::kFailedPrecondition,
-                     kernel != nullptr ? Reason::kNotAKernelTree : Reason::kNotABusyboxTree,
-                     fmt::format("{} ({}) is no {} source: name another", name, source.origin.text,
-                                 kernel != nullptr ? "Linux kernel" : "BusyBox"),
-                     {{"resource", name}, {"project", source.project}});
-  }
-  if (kernel != nullptr) {
-    const std::string path = BaseConfigPath(*kernel);
-    if (!path.empty() && !parts_.objects.ReadFile(source.tree, path).ok()) {
-      return MakeError(absl::StatusCode::kNotFound, Reason::kResourceNotFound,
-                       fmt::format("this source has no {}: see its arch/*/configs for what there "
-                                   "is",
-                                   path),
-                       {{"resource", path}});
-    }
-  }
-  return CheckSandbox();
-}
-
 absl::StatusOr<BuildRecord> Builds::Impl::Create(std::string_view owner, BuildRequest request) {
   if (!request.request_id.empty()) {
     auto earlier = table_.FindByRequest(owner, request.request_id);
     if (earlier.ok()) return Current(*std::move(earlier));
   }
   KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source, parts_.sources.Get(request.source_id));
-  KDBG_RETURN_IF_ERROR(Check(request, source));
+  KDBG_RETURN_IF_ERROR(CheckRequest(request, source, parts_.objects));
+  KDBG_RETURN_IF_ERROR(CheckSandbox());
   KDBG_ASSIGN_OR_RETURN(const Toolchain toolchain, FindToolchain(ArchitectureOf(request)));
   const std::string key = ActionKey(request, source.tree, toolchain);
 
