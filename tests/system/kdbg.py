@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -132,18 +133,19 @@ def artifact_file(build, path):
 def console_until(session_name, pattern, timeout=60):
     """The console from byte 0 until `pattern` shows up in it."""
     reader = start(BIN / "kdbgctl", "console", session_name, "--read-only", "--since", "0")
-    seen, end = "", time.monotonic() + timeout
-    os.set_blocking(reader.stdout.fileno(), False)
+    output, seen, end = reader.stdout.fileno(), b"", time.monotonic() + timeout
     try:
-        while time.monotonic() < end and not re.search(pattern, seen):
-            seen += reader.stdout.read() or ""
-            time.sleep(0.05)
+        while not re.search(pattern.encode(), seen):
+            ready, _, _ = select.select([output], [], [], max(0, end - time.monotonic()))
+            more = os.read(output, 65536) if ready else b""
+            if not more:
+                raise AssertionError(f"no {pattern!r} on the console within {timeout} s:\n{seen.decode(errors='replace')}")
+            seen += more
     finally:
         reader.send_signal(signal.SIGINT)
-        reader.communicate()
-    if not re.search(pattern, seen):
-        raise AssertionError(f"no {pattern!r} on the console within {timeout} s:\n{seen}")
-    return seen
+        reader.wait(timeout=10)
+        reader.stdout.close()
+    return seen.decode(errors="replace")
 
 
 def processes(text):

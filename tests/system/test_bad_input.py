@@ -104,7 +104,7 @@ class Config(unittest.TestCase):
     def test_that_loses_a_symbol_names_the_dependency(self):
         finished = self.build("--config", "tiny", "--set", "CONFIG_USB_STORAGE=y", expect=Exit.FAILED)
         self.assertIn("CONFIG_USB_STORAGE", finished.stderr)
-        self.assertRegex(finished.stderr, r"\bUSB\b|SCSI|CONFIG_USB\b")
+        self.assertRegex(finished.stderr, r"needs CONFIG_(USB|SCSI)")
 
     def test_named_but_unknown(self):
         finished = self.build("--config", "no_such_defconfig", expect=None)

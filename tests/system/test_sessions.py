@@ -131,8 +131,8 @@ class Session(unittest.TestCase):
             with self.assertRaises(OSError):
                 kdbg.connect(session)
             kdbg.eventually(lambda: not kdbg.processes(f"kdbg-{identity}"), timeout=20)
-            listed = kdbg.ctl("-o", "name", "session", "list").stdout
-            self.assertNotIn(session["name"], listed.split())
+            names = lambda: kdbg.ctl("-o", "name", "session", "list").stdout.split()
+            kdbg.eventually(lambda: session["name"] not in names(), timeout=20)
 
     def test_ends_with_its_lease(self):
         with kdbg.session("--ttl", "3s") as session:
