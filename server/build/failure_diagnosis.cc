@@ -165,8 +165,25 @@ std::optional<FailureDiagnosis::Finding> MissingProgram(std::string_view line) {
   return std::nullopt;
 }
 
+// An error in what -D on the command line put there: the place follows in a note.
+bool IsCommandLineError(std::string_view line) {
+  return line.starts_with("<command-line>: ") && Contains(line.substr(0, 30), "error: ");
+}
+
+// The place in a line that says where a macro was used.
+std::optional<Place> ReadExpansion(std::string_view line) {
+  auto place = ReadPlace(line);
+  if (!place || !place->rest.starts_with("note: in expansion of macro")) return std::nullopt;
+  return place;
+}
+
 std::optional<FailureDiagnosis::Finding> CompilerError(std::string_view line) {
   using Weight = FailureDiagnosis::Weight;
+  if (IsCommandLineError(line)) {
+    return FailureDiagnosis::Finding{
+        Weight::kCause,
+        Failure(Fault::kSubject, Reason::kCompileError, fmt::format("does not compile: {}", line))};
+  }
   const auto place = ReadPlace(line);
   if (!place) return std::nullopt;
   std::string_view text;
@@ -256,6 +273,14 @@ void FailureDiagnosis::Line(std::string_view line) {
   } else if (after_left_ > 0) {
     --after_left_;
     excerpt_ += kept + "\n";
+    const auto expansion = ReadExpansion(kept);
+    BuildFailure& failure = best_.failure;
+    if (expansion && failure.reason == Reason::kCompileError && failure.file.empty()) {
+      failure.file = expansion->file;
+      failure.line = expansion->line;
+      failure.message = fmt::format("does not compile: {}:{}: {}", failure.file, failure.line,
+                                    failure.message.substr(failure.message.find("error: ")));
+    }
   }
   before_.push_back(kept);
   if (before_.size() > kLinesBefore) before_.pop_front();

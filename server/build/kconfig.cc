@@ -64,7 +64,11 @@ Kconfig::Cause Kconfig::Explain(std::string_view symbol, std::string_view wanted
     if (values.Get(symbol) == "y") return ExplainSet(symbol, values);
     return ExplainUnset(symbol, Tristate::kModule, values);
   }
-  return ExplainUnset(symbol, Tristate::kModule, values);
+  Cause cause = ExplainUnset(symbol, Tristate::kModule, values);
+  if (cause.explanation.empty() && values.Has(symbol)) {
+    cause.explanation = "this config takes another kind or range of values for it";
+  }
+  return cause;
 }
 
 Kconfig::Cause Kconfig::ExplainUnset(std::string_view symbol, Tristate wanted,

@@ -135,16 +135,17 @@ class KconfigExpression::Parser {
     if (end == std::string_view::npos) return nullptr;
     const std::string_view inside = text_.substr(at_ + 1, end - at_ - 1);
     at_ = end + 1;
-    if (inside.starts_with("$(")) return Make(Kind::kText, "y");
+    if (inside.starts_with("$")) return Make(Kind::kMacro, std::string(inside));
     return Make(Kind::kText, std::string(inside));
   }
   Node Macro() {
+    const std::size_t start = at_;
     int depth = 0;
     for (; at_ < text_.size(); ++at_) {
       if (text_[at_] == '(') ++depth;
       if (text_[at_] == ')' && --depth == 0) {
         ++at_;
-        return Make(Kind::kText, "y");
+        return Make(Kind::kMacro, std::string(text_.substr(start, at_ - start)));
       }
     }
     return nullptr;
@@ -183,6 +184,8 @@ Tristate KconfigExpression::Evaluate(const ConfigValues& values) const {
     case Kind::kWord:
     case Kind::kText:
       return FromValue(Value(values));
+    case Kind::kMacro:
+      return Tristate::kYes;
     case Kind::kAnd:
       return std::min(left_->Evaluate(values), right_->Evaluate(values));
     case Kind::kOr:
@@ -192,6 +195,7 @@ Tristate KconfigExpression::Evaluate(const ConfigValues& values) const {
     default:
       break;
   }
+  if (left_->kind_ == Kind::kMacro || right_->kind_ == Kind::kMacro) return Tristate::kYes;
   const int order = Compare(left_->Value(values), right_->Value(values));
   switch (kind_) {
     case Kind::kEqual:
@@ -240,6 +244,8 @@ std::string KconfigExpression::ToString() const {
       return IsConstant(word_) ? word_ : "CONFIG_" + word_;
     case Kind::kText:
       return fmt::format("\"{}\"", word_);
+    case Kind::kMacro:
+      return word_;
     case Kind::kAnd:
       return joined(" && ");
     case Kind::kOr:

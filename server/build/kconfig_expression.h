@@ -32,6 +32,7 @@ class KconfigExpression {
   enum class Kind {
     kWord,
     kText,
+    kMacro,
     kAnd,
     kOr,
     kNot,

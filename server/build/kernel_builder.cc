@@ -308,6 +308,9 @@ absl::Status KernelBuilder::TakeMetadata(const VmlinuxFacts& facts, const std::s
     by_hand += argument.find(' ') == std::string::npos ? " " + argument : " '" + argument + "'";
   }
   by_hand += fmt::format(" -j{} {} vmlinux scripts_gdb", run_.jobs(), traits_.image_target);
+  // A text in quotes; trees before 5.8 do not say.
+  std::string compiler(config_.Has("CC_VERSION_TEXT") ? config_.Get("CC_VERSION_TEXT") : "");
+  std::erase(compiler, '"');
   JsonObject metadata;
   metadata.Text("kind", "kernel")
       .Text("build", "builds/" + origin_.build_id)
@@ -318,7 +321,7 @@ absl::Status KernelBuilder::TakeMetadata(const VmlinuxFacts& facts, const std::s
       .Text("architecture", traits_.name)
       .Text("base_config", BaseName(request_))
       .Text("config_sha256", config_digest_)
-      .Text("compiler", config_.Has("CC_VERSION_TEXT") ? config_.Get("CC_VERSION_TEXT") : "")
+      .Text("compiler", compiler)
       .Text("toolchain", toolchain_.identity)
       .Texts("make_arguments", arguments)
       .Text("gnu_build_id", facts.gnu_build_id)

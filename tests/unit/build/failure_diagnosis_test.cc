@@ -32,6 +32,19 @@ TEST(FailureDiagnosisTest, NamesFileAndLineOfTheFirstCompileError) {
   EXPECT_THAT(failure.excerpt, HasSubstr(" 2034 |   nonsense;\n"));
 }
 
+TEST(FailureDiagnosisTest, AnErrorOfTheCommandLineIsPlacedWhereItWasUsed) {
+  const BuildFailure failure =
+      Diagnose({"<command-line>: error: expected identifier or '(' before numeric constant",
+                "/src/init/main.c:913:20: note: in expansion of macro 'do_basic_setup'",
+                "/src/init/main.c:950:2: note: in expansion of macro 'do_basic_setup'"});
+  EXPECT_EQ(failure.reason, Reason::kCompileError);
+  EXPECT_EQ(failure.file, "init/main.c");
+  EXPECT_EQ(failure.line, 913);
+  EXPECT_EQ(failure.message,
+            "does not compile: init/main.c:913: error: expected identifier or '(' before numeric "
+            "constant");
+}
+
 TEST(FailureDiagnosisTest, KeepsAboutTwentyLinesAroundTheCause) {
   FailureDiagnosis diagnosis;
   for (int i = 0; i < 100; ++i) diagnosis.Line("before " + std::to_string(i));

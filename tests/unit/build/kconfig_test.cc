@@ -89,10 +89,12 @@ TEST_F(KconfigTest, OneOfAChoiceExcludesTheOthers) {
 
 TEST_F(KconfigTest, ComparisonsAndMacrosAreUnderstood) {
   Load(
+      "config ARCHY\n\tbool \"a\" if \"$(ARCH)\" = \"x86\"\n"
       "config FOO\n\tbool \"f\"\n\tdepends on GCC_VERSION >= 90000 && $(cc-option,-m(a),b) && "
       "NAME = \"x\"\n");
   EXPECT_EQ(Dependency("FOO", "y", "CONFIG_GCC_VERSION=80000\n"), "CONFIG_GCC_VERSION>=90000");
   EXPECT_EQ(Dependency("FOO", "y", "CONFIG_GCC_VERSION=120000\nCONFIG_NAME=\"x\"\n"), "");
+  EXPECT_EQ(Dependency("ARCHY", "n", "CONFIG_ARCHY=y\n"), "");
 }
 
 TEST_F(KconfigTest, ATristateNeedsWhatItBuildsIn) {
