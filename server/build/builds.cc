@@ -31,6 +31,8 @@
 namespace kdbg::build {
 namespace {
 
+constexpr std::string_view kLogFile = "build.log";  // of an artifact
+
 std::string_view KindName(BuildKind kind) {
   return kind == BuildKind::kKernel ? "kernel" : "initramfs";
 }
@@ -66,6 +68,9 @@ class Builds::Impl {
   Subscribers<const std::string&>& log_changes() { return log_changes_; }
 
  private:
+  // Its own, or that of the build that made the artifact it was answered with.
+  std::filesystem::path LogOf(const BuildRecord& record) const;
+
   // A build that has not ended.
   struct Active {
     BuildRecord record;
@@ -183,7 +188,8 @@ absl::StatusOr<BuildRecord> Builds::Impl::Create(std::string_view owner, BuildRe
 absl::StatusOr<BuildRecord> Builds::Impl::AnswerAtOnce(BuildRecord record, const std::string& key) {
   KDBG_ASSIGN_OR_RETURN(const BuildRecord twin,
                         table_.FindByKey(record.owner, key, record.request.is_private));
-  KDBG_RETURN_IF_ERROR(parts_.artifacts.Get(twin.artifact_id).status());
+  KDBG_ASSIGN_OR_RETURN(const store::Artifact artifact, parts_.artifacts.Get(twin.artifact_id));
+  if (const auto* log = artifact.FindFile(kLogFile)) record.log_size_bytes = log->size_bytes;
   record.state = BuildState::kSucceeded;
   record.artifact_id = twin.artifact_id;
   record.answered_from_store = true;
@@ -290,11 +296,18 @@ absl::Status Builds::Impl::Delete(std::string_view id) {
   return absl::OkStatus();
 }
 
+std::filesystem::path Builds::Impl::LogOf(const BuildRecord& record) const {
+  if (!record.answered_from_store) return LogPath(record.id);
+  const auto artifact = parts_.artifacts.Get(record.artifact_id);
+  const auto* log = artifact.ok() ? artifact->FindFile(kLogFile) : nullptr;
+  return log != nullptr ? parts_.blobs.PathOf(log->digest) : LogPath(record.id);
+}
+
 absl::StatusOr<LogSlice> Builds::Impl::ReadLog(std::string_view id, std::int64_t offset_bytes,
                                                std::size_t max_bytes) const {
   // The state first: what ends after this adds nothing to what is read.
   KDBG_ASSIGN_OR_RETURN(const BuildRecord record, Get(id));
-  KDBG_ASSIGN_OR_RETURN(LogSlice slice, ReadLogFile(LogPath(id), offset_bytes, max_bytes));
+  KDBG_ASSIGN_OR_RETURN(LogSlice slice, ReadLogFile(LogOf(record), offset_bytes, max_bytes));
   slice.ended = IsFinal(record.state) && slice.data.size() < max_bytes;
   return slice;
 }
