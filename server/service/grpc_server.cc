@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -22,6 +24,7 @@
 namespace kdbg::service {
 namespace {
 
+constexpr std::string_view kDirectoryPrefix = "grpc-";
 constexpr const char* kServiceNames[] = {"kdbg.v1.SourceService", "kdbg.v1.BuildService",
                                          "kdbg.v1.ArtifactService", "kdbg.v1.SessionService",
                                          "kdbg.v1.ServerService"};
@@ -39,6 +42,15 @@ void SetServing(grpc::Server& server, bool serving) {
   auto* health = server.GetHealthCheckService();
   health->SetServingStatus("", serving);
   for (const char* name : kServiceNames) health->SetServingStatus(name, serving);
+}
+
+// A daemon that was killed could not tidy up.
+void RemoveLeftOvers(const std::filesystem::path& runtime_directory) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(runtime_directory, ignored)) {
+    if (!entry.path().filename().native().starts_with(kDirectoryPrefix)) continue;
+    std::filesystem::remove_all(entry.path(), ignored);
+  }
 }
 
 std::unique_ptr<grpc::Server> Build(const GrpcServerOptions& options,
@@ -74,7 +86,9 @@ std::unique_ptr<grpc::Server> Build(const GrpcServerOptions& options,
 
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     const GrpcServerOptions& options, const std::vector<grpc::Service*>& services, CallGate& gate) {
-  std::string directory = (options.runtime_directory / "grpc-XXXXXX").native();
+  RemoveLeftOvers(options.runtime_directory);
+  std::string directory =
+      (options.runtime_directory / fmt::format("{}XXXXXX", kDirectoryPrefix)).native();
   if (::mkdtemp(directory.data()) == nullptr) {  // 0700
     return ErrnoError(errno, fmt::format("make {}", directory));
   }

@@ -20,7 +20,8 @@ namespace kdbg::service {
 
 struct GrpcServerOptions {
   std::vector<UnixAddress> addresses;
-  // gRPC's own socket goes into a fresh 0700 directory below this one.
+  // This daemon's alone. gRPC's own socket goes into a fresh 0700 directory below it; those that
+  // runs before left are removed.
   std::filesystem::path runtime_directory;
   RelayLimits relay;
   int max_request_bytes = 8 << 20;                    // 1 MiB of upload, 4 MiB of patches and some

@@ -107,6 +107,12 @@ class UnixListener::Impl {
   Impl(const std::filesystem::path& private_socket, const RelayLimits& limits)
       : private_socket_(private_socket), limits_(limits), next_connection_(FirstNumber()) {}
 
+  ~Impl() {
+    StopAccepting();
+    context_.stop();
+    if (thread_.joinable()) thread_.join();
+  }
+
   absl::Status Open(const std::vector<UnixAddress>& addresses) {
     for (const UnixAddress& address : addresses) {
       UniqueFd socket(address.inherited_fd);
@@ -134,12 +140,6 @@ class UnixListener::Impl {
       std::error_code ignored;
       for (const auto& acceptor : acceptors_) acceptor->close(ignored);
     });
-  }
-
-  void Join() {
-    StopAccepting();
-    context_.stop();
-    if (thread_.joinable()) thread_.join();
   }
 
  private:
@@ -264,7 +264,7 @@ absl::StatusOr<std::unique_ptr<UnixListener>> UnixListener::Start(
 }
 
 UnixListener::UnixListener(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-UnixListener::~UnixListener() { impl_->Join(); }
+UnixListener::~UnixListener() = default;
 void UnixListener::StopAccepting() { impl_->StopAccepting(); }
 
 }  // namespace kdbg::service

@@ -171,19 +171,32 @@ TEST(RelayTest, APathThatIsTooLongOrAGroupThatIsNotThereIsRefused) {
             absl::StatusCode::kInvalidArgument);
 }
 
-TEST(RelayTest, TheSocketFileGoesWithTheServer) {
-  std::filesystem::path socket;
-  std::filesystem::path runtime;
-  TestDirectory outer;
-  {
-    ToyServer toy;
-    socket = toy.socket();
-    ASSERT_TRUE(std::filesystem::exists(socket));
-    toy.server->Shutdown(absl::Seconds(1));
-    EXPECT_FALSE(std::filesystem::exists(socket));
-    toy.server.reset();
-    EXPECT_TRUE(PrivateSocket(toy.directory.path()).empty());
-  }
+TEST(RelayTest, SocketFilesGoWithTheServer) {
+  ToyServer toy;
+  ASSERT_TRUE(std::filesystem::exists(toy.socket()));
+  toy.server->Shutdown(absl::Seconds(1));
+  EXPECT_FALSE(std::filesystem::exists(toy.socket()));
+  toy.server.reset();
+  EXPECT_TRUE(PrivateSocket(toy.directory.path()).empty());
+}
+
+TEST(RelayTest, ASecondAddressThatFailsLeavesNoFileOfTheFirst) {
+  TestDirectory directory;
+  std::vector<UnixAddress> addresses(2);
+  addresses[0].path = directory.path() / "first.sock";
+  addresses[1].path = directory.path() / "no-such-folder" / "second.sock";
+  EXPECT_FALSE(UnixListener::Start(addresses, "/x", {}).ok());
+  EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
+}
+
+TEST(RelayTest, WhatAKilledDaemonLeftIsRemoved) {
+  TestDirectory directory;
+  std::filesystem::create_directories(directory.path() / "grpc-old123");
+  std::ofstream(directory.path() / "grpc-old123" / "socket").close();
+  std::ofstream(directory.path() / "runner.sock").close();
+  ToyServer toy({}, {}, directory.path());
+  EXPECT_FALSE(std::filesystem::exists(directory.path() / "grpc-old123"));
+  EXPECT_TRUE(std::filesystem::exists(directory.path() / "runner.sock"));
 }
 
 }  // namespace

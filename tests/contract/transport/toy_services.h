@@ -194,14 +194,15 @@ class ToySourceService final : public v1::SourceService::CallbackService {
 
 class ToyServer {
  public:
-  explicit ToyServer(GateLimits limits = {}, RelayLimits relay = {})
+  explicit ToyServer(GateLimits limits = {}, RelayLimits relay = {},
+                     const std::filesystem::path& runtime = {})
       : gate(users, clock, limits),
         server_service(gate),
         session_service(gate),
         source_service(gate) {
     GrpcServerOptions options;
     options.addresses = {{.path = socket(), .mode = 0666, .group = {}, .inherited_fd = -1}};
-    options.runtime_directory = directory.path();
+    options.runtime_directory = runtime.empty() ? directory.path() : runtime;
     options.relay = relay;
     auto started =
         GrpcServer::Start(options, {&server_service, &session_service, &source_service}, gate);
