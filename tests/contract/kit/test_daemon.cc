@@ -11,7 +11,9 @@
 #include <fstream>
 #include <utility>
 
+#include "proto/contract/status_codec.h"
 #include "proto/support/file.h"
+#include "proto/support/sha256.h"
 #include "proto/support/subprocess.h"
 #include "server/base/ids.h"
 #include "server/build/build_table.h"
@@ -212,6 +214,43 @@ std::string TestDaemon::Tar(const std::map<std::string, std::string>& files) {
   command.argv = {"tar", "-C", directory.path().native(), "-cf", out.native(), "tree"};
   Need(RunCommand(command).status(), "tar");
   return Need(ReadFile(out), "tar");
+}
+
+std::string TestDaemon::Import(Client& client, const std::map<std::string, std::string>& files) {
+  const std::string tar = Tar(files);
+  v1::CreateUploadRequest announce;
+  announce.set_sha256(Sha256Hex(tar));
+  announce.set_size_bytes(static_cast<std::int64_t>(tar.size()));
+  v1::Upload upload;
+  grpc::ClientContext announce_context;
+  Need(FromGrpcStatus(client.sources->CreateUpload(&announce_context, announce, &upload)),
+       "announce");
+  {
+    grpc::ClientContext context;
+    const auto writer = client.sources->WriteUpload(&context, &upload);
+    v1::WriteUploadRequest chunk;
+    chunk.set_name(upload.name());
+    chunk.set_data(tar);
+    writer->Write(chunk);
+    writer->WritesDone();
+    Need(FromGrpcStatus(writer->Finish()), "upload");
+  }
+  v1::CreateSourceRequest create;
+  create.mutable_source()->mutable_tarball()->set_upload(upload.name());
+  create.mutable_source()->mutable_tarball()->set_sha256(announce.sha256());
+  v1::Source source;
+  grpc::ClientContext create_context;
+  Need(FromGrpcStatus(client.sources->CreateSource(&create_context, create, &source)), "source");
+  v1::GetSourceRequest watch;
+  watch.set_name(source.name());
+  grpc::ClientContext watch_context;
+  const auto states = client.sources->WatchSource(&watch_context, watch);
+  while (states->Read(&source)) {
+  }
+  Need(FromGrpcStatus(states->Finish()), "watch");
+  if (source.state() != v1::Source::READY)
+    Need(absl::InternalError(source.DebugString()), "import");
+  return source.name();
 }
 
 void TestDaemon::Print(const std::string& session_id, const std::string& text) {

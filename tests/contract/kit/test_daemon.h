@@ -75,6 +75,10 @@ class TestDaemon {
   // A tar of one small file per name, as bytes.
   std::string Tar(const std::map<std::string, std::string>& files);
 
+  // Uploads and imports a tree of these files as the client; the name of the source, once it is
+  // ready.
+  std::string Import(Client& client, const std::map<std::string, std::string>& files);
+
   // As the guest of this session would print.
   void Print(const std::string& session_id, const std::string& text);
   // What was typed on its console so far; waits for at least `bytes`.

@@ -74,16 +74,6 @@ class SourcesTest : public testing::Test {
     return all;
   }
 
-  v1::Source Import(Client& client, const std::map<std::string, std::string>& files) {
-    const std::string tar = daemon_.Tar(files);
-    const auto upload = Announce(client, tar);
-    EXPECT_TRUE(upload.ok()) << upload.status();
-    EXPECT_TRUE(Send(client, upload->name(), 0, tar).ok());
-    const auto source = CreateSource(client, TarballRequest(upload->name(), tar));
-    EXPECT_TRUE(source.ok()) << source.status();
-    return Watch(client, source->name()).back();
-  }
-
   TestDaemon daemon_;
   Client alice_ = daemon_.As(kAlice);
   Client bob_ = daemon_.As(kBob);
@@ -196,10 +186,10 @@ TEST_F(SourcesTest, AServerPathIsTakenOnlyWhereTheAdminAllowsIt) {
 
 TEST_F(SourcesTest, FilesComeInTheOrderAskedForInChunksAndMissingOnesAreSaid) {
   const std::string big(150'000, 'b');
-  const v1::Source source = Import(alice_, {{"big.c", big}, {"empty.c", ""}, {"small.c", "s\n"}});
-  ASSERT_EQ(source.state(), v1::Source::READY) << source.ShortDebugString();
+  const std::string source =
+      daemon_.Import(alice_, {{"big.c", big}, {"empty.c", ""}, {"small.c", "s\n"}});
   v1::ReadSourceFilesRequest request;
-  request.set_name(source.name());
+  request.set_name(source);
   for (const char* path : {"small.c", "big.c", "none.c", "empty.c"}) request.add_paths(path);
   grpc::ClientContext context;
   const auto reader = alice_.sources->ReadSourceFiles(&context, request);
@@ -220,10 +210,10 @@ TEST_F(SourcesTest, FilesComeInTheOrderAskedForInChunksAndMissingOnesAreSaid) {
 }
 
 TEST_F(SourcesTest, PathsThatAreNoneAreRefused) {
-  const v1::Source source = Import(alice_, {{"a", "x"}});
+  const std::string source = daemon_.Import(alice_, {{"a", "x"}});
   for (const std::string& path : {std::string(), std::string("a\nb"), std::string(5000, 'x')}) {
     v1::ReadSourceFilesRequest request;
-    request.set_name(source.name());
+    request.set_name(source);
     request.add_paths(path);
     grpc::ClientContext context;
     const auto reader = alice_.sources->ReadSourceFiles(&context, request);
@@ -236,9 +226,9 @@ TEST_F(SourcesTest, PathsThatAreNoneAreRefused) {
 TEST_F(SourcesTest, ListsArePagedNewestFirstAndShowOnlyTheCallers) {
   std::vector<std::string> names;
   for (const char* content : {"1", "2", "3"}) {
-    names.push_back(Import(alice_, {{"a", content}}).name());
+    names.push_back(daemon_.Import(alice_, {{"a", content}}));
   }
-  Import(bob_, {{"a", "bob's"}});
+  daemon_.Import(bob_, {{"a", "bob's"}});
   std::vector<std::string> seen;
   v1::ListSourcesRequest request;
   request.set_page_size(2);
@@ -254,20 +244,20 @@ TEST_F(SourcesTest, ListsArePagedNewestFirstAndShowOnlyTheCallers) {
 }
 
 TEST_F(SourcesTest, DeletingIsIdempotentAndSaysNothingOfOthers) {
-  const v1::Source source = Import(alice_, {{"a", "x"}});
+  const std::string source = daemon_.Import(alice_, {{"a", "x"}});
   v1::DeleteSourceRequest request;
-  request.set_name(source.name());
+  request.set_name(source);
   google::protobuf::Empty nothing;
   grpc::ClientContext by_bob;
   EXPECT_TRUE(bob_.sources->DeleteSource(&by_bob, request, &nothing).ok());
-  EXPECT_EQ(Watch(alice_, source.name()).back().state(), v1::Source::READY);
+  EXPECT_EQ(Watch(alice_, source).back().state(), v1::Source::READY);
   for (int i = 0; i < 2; ++i) {
     grpc::ClientContext context;
     EXPECT_TRUE(alice_.sources->DeleteSource(&context, request, &nothing).ok());
   }
   grpc::ClientContext context;
   v1::GetSourceRequest get;
-  get.set_name(source.name());
+  get.set_name(source);
   v1::Source gone;
   EXPECT_EQ(alice_.sources->GetSource(&context, get, &gone).error_code(),
             grpc::StatusCode::NOT_FOUND);
