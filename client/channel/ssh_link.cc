@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 
+#include "absl/time/time.h"
 #include "client/terminal/input_pump.h"
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
@@ -71,8 +72,11 @@ void SshLink::CollectErrors(UniqueFd errors) {
   for (;;) {
     const ssize_t n = ::read(errors.get(), buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;
     absl::MutexLock lock(&mutex_);
+    if (n <= 0) {
+      collected_ = true;
+      return;
+    }
     errors_.append(buffer, static_cast<std::size_t>(n));
     if (errors_.size() > kKeptErrors) errors_.erase(0, errors_.size() - kKeptErrors);
   }
@@ -81,6 +85,8 @@ void SshLink::CollectErrors(UniqueFd errors) {
 std::string SshLink::Complaint() {
   const auto status = ssh_.WaitFor(std::chrono::seconds(2));
   absl::MutexLock lock(&mutex_);
+  // Its last words may still be in the pipe. A process it left behind can hold that open.
+  if (status) mutex_.AwaitWithTimeout(absl::Condition(&collected_), absl::Seconds(1));
   std::string complaint = errors_;
   while (!complaint.empty() && complaint.back() == '\n') complaint.pop_back();
   if (complaint.empty() && status) complaint = "ssh ended with " + status->Describe();

@@ -33,6 +33,7 @@ class SshLink {
   UniqueFd ours_;
   absl::Mutex mutex_;
   std::string errors_ ABSL_GUARDED_BY(mutex_);
+  bool collected_ ABSL_GUARDED_BY(mutex_) = false;  // ssh's stderr has ended
   std::thread collector_;
 };
 
