@@ -14,6 +14,7 @@
 #include "proto/support/status_macros.h"
 #include "server/access/owner_uids.h"
 #include "server/access/users.h"
+#include "server/app/housekeeping.h"
 #include "server/app/paths.h"
 #include "server/app/version.h"
 #include "server/base/clock.h"
@@ -111,6 +112,7 @@ class Daemon::Parts {
   absl::Status OpenBuilds(const config::Config& config);
   absl::Status OpenSessions(const config::Config& config);
   absl::Status Serve(const config::Config& config);
+  std::vector<Chore> Chores();
   service::ServerFacts Facts(const config::Config& config) const;
 
   // One uid per owner needs the right to change uids, which the daemon has as root.
@@ -147,6 +149,7 @@ class Daemon::Parts {
   std::unique_ptr<service::SessionServiceImpl> session_service_;
   std::unique_ptr<service::ServerServiceImpl> server_service_;
   std::unique_ptr<service::GrpcServer> server_;
+  std::unique_ptr<Housekeeping> housekeeping_;
 };
 
 absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
@@ -156,7 +159,23 @@ absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
   KDBG_RETURN_IF_ERROR(OpenState(config));
   KDBG_RETURN_IF_ERROR(OpenBuilds(config));
   KDBG_RETURN_IF_ERROR(OpenSessions(config));
-  return Serve(config);
+  KDBG_RETURN_IF_ERROR(Serve(config));
+  housekeeping_ = std::make_unique<Housekeeping>(Chores());
+  return absl::OkStatus();
+}
+
+std::vector<Chore> Daemon::Parts::Chores() {
+  return {
+      {.name = "removal of abandoned uploads",
+       .period = absl::Hours(1),
+       .run = [this](std::stop_token) { return uploads_->RemoveExpired(); }},
+      {.name = "removal of unnamed artifact files",
+       .period = absl::Hours(1),
+       .run = [this](std::stop_token) { return artifacts_->CollectGarbage().status(); }},
+      {.name = "packing of sources",
+       .period = absl::Hours(1),
+       .run = [this](std::stop_token stop) { return objects_->CollectGarbage(std::move(stop)); }},
+  };
 }
 
 absl::Status Daemon::Parts::StartRunner(const DaemonOptions& options) {

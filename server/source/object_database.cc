@@ -138,7 +138,12 @@ void ObjectDatabase::RemoveLeftovers() const {
 absl::StatusOr<ImportedTree> ObjectDatabase::ImportArchive(
     const UniqueFd& archive, std::string_view id, const ArchiveLimits& limits,
     const std::function<void(const ImportProgress&)>& on_progress, std::stop_token stop) {
+  {
+    absl::MutexLock lock(&collection_mutex_);
+    collection_.request_stop();
+  }
   absl::MutexLock lock(&import_mutex_);
+  changed_ = true;
   const Git git(directory_);
   ImportedTree imported;
   std::string top;
@@ -180,6 +185,7 @@ absl::Status ObjectDatabase::Keep(std::string_view id, std::string_view tree) {
 }
 
 absl::Status ObjectDatabase::Forget(std::string_view id) {
+  changed_ = true;
   const Git git(directory_);
   return Git::Run(git.Command({"update-ref", "-d", KeptRef(id)})).status();
 }
@@ -272,14 +278,30 @@ absl::Status ObjectDatabase::Checkout(std::string_view tree, const fs::path& ind
   return status;
 }
 
-absl::Status ObjectDatabase::CollectGarbage() {
+absl::Status ObjectDatabase::CollectGarbage(std::stop_token stop) {
+  std::stop_source ending;
+  {
+    absl::MutexLock lock(&collection_mutex_);
+    collection_ = ending;
+  }
   absl::MutexLock lock(&import_mutex_);
+  if (!changed_.exchange(false)) return absl::OkStatus();
+  const std::stop_callback passed_on(stop, [&] { ending.request_stop(); });
   const Git git(directory_);
   // -F, since objects are otherwise taken over as they are, that is uncompressed from their import.
-  KDBG_RETURN_IF_ERROR(Git::Run(git.Command({"-c", "core.compression=1", "repack", "-a", "-d", "-q",
-                                             "-F", "--depth=0", "--window=0"}))
-                           .status());
-  return Git::Run(git.Command({"prune", "--expire=2.hours.ago"})).status();
+  Subprocess::Options repack =
+      git.Command({"-c", "core.compression=1", "-c", "pack.threads=1", "repack", "-a", "-d", "-q",
+                   "-F", "--depth=0", "--window=0"});
+  repack.argv.insert(repack.argv.begin(), {"nice", "-n", "19"});
+  absl::Status status = Git::Run(std::move(repack), ending.get_token()).status();
+  if (status.ok()) {
+    status = Git::Run(git.Command({"prune", "--expire=2.hours.ago"}), ending.get_token()).status();
+  }
+  if (!status.ok()) {
+    changed_ = true;
+    RemoveLeftovers();
+  }
+  return status;
 }
 
 }  // namespace kdbg::source

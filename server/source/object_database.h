@@ -5,6 +5,7 @@
 // hooks, no filters of a tree's own .gitattributes. Thread-safe; calls block for git.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -75,8 +76,10 @@ class ObjectDatabase {
                         const std::filesystem::path& work_tree, WorkTreeTrust trust,
                         std::stop_token stop) const;
 
-  // Drops objects no kept tree needs. Long; imports and checkouts may go on meanwhile.
-  absl::Status CollectGarbage();
+  // Drops objects no kept tree needs and packs the others small, if anything came or went since it
+  // last did. Long; checkouts may go on meanwhile, an import ends it. CANCELLED by either that or
+  // `stop`, which lose nothing.
+  absl::Status CollectGarbage(std::stop_token stop);
 
  private:
   explicit ObjectDatabase(std::filesystem::path directory);
@@ -88,6 +91,10 @@ class ObjectDatabase {
   // One import at a time, so that what a failed one leaves can be told from what a running one
   // needs.
   absl::Mutex import_mutex_;
+  // Whether there may be something for CollectGarbage; what a daemon before us left is not known.
+  std::atomic<bool> changed_{true};
+  absl::Mutex collection_mutex_;
+  std::stop_source collection_ ABSL_GUARDED_BY(collection_mutex_);
 };
 
 }  // namespace kdbg::source

@@ -268,7 +268,7 @@ TEST_F(ObjectDatabaseTest, GarbageCollectionKeepsWhatIsKept) {
   ASSERT_TRUE(objects_->Forget("s-1").ok());
   ASSERT_TRUE(objects_->Forget("s-2").ok());
   ASSERT_TRUE(objects_->Forget("s-2").ok());
-  const absl::Status status = objects_->CollectGarbage();
+  const absl::Status status = objects_->CollectGarbage({});
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_EQ(*objects_->ReadFile(kept, "a"), "kept");
   EXPECT_FALSE(objects_->Has(gone));
@@ -284,8 +284,18 @@ TEST_F(ObjectDatabaseTest, GarbageCollectionCompressesWhatImportsStored) {
     return bytes;
   };
   EXPECT_GT(size(), 1'000'000u);
-  ASSERT_TRUE(objects_->CollectGarbage().ok());
+  ASSERT_TRUE(objects_->CollectGarbage({}).ok());
   EXPECT_LT(size(), 100'000u);
+}
+
+TEST_F(ObjectDatabaseTest, GarbageCollectionThatIsStoppedLosesNothingAndHasAnotherTurn) {
+  const auto kept = Import(Tarball().File("t/a", std::string(1'000'000, 'a')).Bytes())->tree;
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(objects_->CollectGarbage(stop.get_token()).code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(objects_->ReadFile(kept, "a")->size(), 1'000'000u);
+  ASSERT_TRUE(objects_->CollectGarbage({}).ok());
+  EXPECT_EQ(objects_->ReadFile(kept, "a")->size(), 1'000'000u);
 }
 
 TEST_F(ObjectDatabaseTest, AGitWithoutRoomIsAFullDisk) {
