@@ -8,7 +8,6 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -37,58 +36,43 @@ class DuplexStream final : public grpc::ServerBidiReactor<Request, Response> {
   static grpc::ServerBidiReactor<Request, Response>* Start(CallGate& gate,
                                                            grpc::CallbackServerContext* context,
                                                            const RpcRule& rule, Open open) {
-    auto* stream = new DuplexStream(gate, context->peer(), rule, std::move(open));
-    stream->turns_->Wake();
+    auto* stream = new DuplexStream(gate, *context, rule, std::move(open));
+    stream->call_.Wake();
     return stream;
   }
 
   void OnReadDone(bool ok) override {
     incoming_ = ok ? Incoming::kArrived : Incoming::kHalfClosed;
-    turns_->Wake();
+    call_.Wake();
   }
   void OnWriteDone(bool ok) override {
     writing_ = false;
-    if (ok) {
-      turns_->Wake();
-    } else {
-      turns_->Stop(Turns::StopCause::kCancelled);
-    }
+    call_.Written(ok);
   }
-  void OnCancel() override { turns_->Stop(Turns::StopCause::kCancelled); }
+  void OnCancel() override { call_.Cancel(); }
   void OnDone() override { delete this; }
 
  private:
   enum class Incoming { kNotAsked, kAsked, kArrived, kHalfClosed, kOver };
 
-  DuplexStream(CallGate& gate, std::string peer, const RpcRule& rule, Open open)
-      : gate_(gate),
-        peer_(std::move(peer)),
-        rule_(rule),
-        open_(std::move(open)),
-        turns_(std::make_shared<Turns>(gate.streams(), [this] { return Turn(); })) {}
+  DuplexStream(CallGate& gate, const grpc::CallbackServerContext& context, const RpcRule& rule,
+               Open open)
+      : open_(std::move(open)), call_(gate, context, rule, [this] { return Turn(); }) {}
 
   Turns::After Turn() {
-    if (const auto cause = turns_->stop_cause();
-        cause != Turns::StopCause::kNone && status_.ok() && !over_) {
-      Over(StatusOf(cause));
-    }
-    if (!over_ && !call_) {
-      if (absl::Status status = Enter(); !status.ok()) Over(std::move(status));
+    if (absl::Status stop = call_.stop_status(); !stop.ok() && !over_) Over(std::move(stop));
+    if (!over_ && !call_.entered()) {
+      if (absl::Status status = call_.Enter(); !status.ok()) {
+        Over(std::move(status));
+      } else {
+        Ask();
+      }
     }
     if (!over_) Read();
     if (!over_ && talk_ && !writing_) Write();
     if (!over_ || writing_) return Turns::After::kGoOn;
-    if (call_) status_ = gate_.Leave(*call_, std::move(status_));
-    this->Finish(ToGrpcStatus(status_));
+    this->Finish(call_.Leave(std::move(status_)));
     return Turns::After::kOver;
-  }
-
-  absl::Status Enter() {
-    KDBG_ASSIGN_OR_RETURN(Call call, gate_.Enter(rule_, peer_));
-    call_ = std::make_unique<Call>(std::move(call));
-    KDBG_ASSIGN_OR_RETURN(place_, gate_.EnterStream(*call_, turns_));
-    Ask();
-    return absl::OkStatus();
   }
 
   void Ask() {
@@ -104,7 +88,7 @@ class DuplexStream final : public grpc::ServerBidiReactor<Request, Response> {
     }
     if (incoming_ != Incoming::kArrived) return;
     if (!talk_) {
-      auto talk = open_(*call_, request_, turns_->Waker());
+      auto talk = open_(call_.call(), request_, call_.waker());
       if (!talk.ok()) return Over(talk.status());
       talk_ = *std::move(talk);
       return Ask();
@@ -132,15 +116,10 @@ class DuplexStream final : public grpc::ServerBidiReactor<Request, Response> {
     over_ = true;
     status_ = std::move(status);
     talk_.reset();
-    place_ = StreamPlace();
+    call_.FreePlace();
   }
 
-  CallGate& gate_;
-  const std::string peer_;
-  const RpcRule& rule_;
   const Open open_;
-  std::unique_ptr<Call> call_;
-  StreamPlace place_;
   std::unique_ptr<Talk<Request, Response>> talk_;
   Request request_;
   Response response_;
@@ -148,7 +127,7 @@ class DuplexStream final : public grpc::ServerBidiReactor<Request, Response> {
   std::atomic<bool> writing_ = false;
   bool over_ = false;
   absl::Status status_;
-  const std::shared_ptr<Turns> turns_;
+  StreamCall call_;
 };
 
 }  // namespace kdbg::service

@@ -7,12 +7,12 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/service/write_stream.h"
+#include "proto/contract/error.h"
+#include "server/service/stream_call.h"
 
 namespace kdbg::service {
 
@@ -39,15 +39,15 @@ class ReadStream final : public grpc::ServerReadReactor<Request> {
                                                  const RpcRule& rule, Response* response,
                                                  Open open) {
     auto* stream = new ReadStream(gate, context, rule, response, std::move(open));
-    stream->turns_->Wake();
+    stream->call_.Wake();
     return stream;
   }
 
   void OnReadDone(bool ok) override {
     incoming_ = ok ? Incoming::kArrived : Incoming::kHalfClosed;
-    turns_->Wake();
+    call_.Wake();
   }
-  void OnCancel() override { turns_->Stop(Turns::StopCause::kCancelled); }
+  void OnCancel() override { call_.Cancel(); }
   void OnDone() override { delete this; }
 
  private:
@@ -55,45 +55,33 @@ class ReadStream final : public grpc::ServerReadReactor<Request> {
 
   ReadStream(CallGate& gate, grpc::CallbackServerContext* context, const RpcRule& rule,
              Response* response, Open open)
-      : gate_(gate),
-        context_(context),
-        peer_(context->peer()),
-        rule_(rule),
+      : context_(context),
         response_(response),
         open_(std::move(open)),
-        turns_(std::make_shared<Turns>(gate.streams(), [this] { return Turn(); })) {}
+        call_(gate, *context, rule, [this] { return Turn(); }) {}
 
   Turns::After Turn() {
-    if (const auto cause = turns_->stop_cause(); cause != Turns::StopCause::kNone) {
-      return End(StatusOf(cause));
-    }
-    if (!call_) {
-      if (absl::Status status = Enter(); !status.ok()) return End(std::move(status));
+    if (absl::Status stop = call_.stop_status(); !stop.ok()) return End(std::move(stop));
+    if (!call_.entered()) {
+      if (absl::Status status = call_.Enter(); !status.ok()) return End(std::move(status));
       Ask();
       return Turns::After::kGoOn;
     }
     if (incoming_ == Incoming::kAsked) return Turns::After::kGoOn;
     if (incoming_ == Incoming::kHalfClosed) {
       // A connection that broke reads like an end; the cancel may not have come through yet.
-      if (context_->IsCancelled()) return End(StatusOf(Turns::StopCause::kCancelled));
+      if (context_->IsCancelled()) return End(absl::CancelledError("the caller went away"));
       if (!sink_) return End(InvalidField("request", "", "the stream holds no message"));
       return End(sink_->End(response_));
     }
     if (!sink_) {
-      auto sink = open_(*call_, request_);
+      auto sink = open_(call_.call(), request_);
       if (!sink.ok()) return End(sink.status());
       sink_ = *std::move(sink);
     }
     if (absl::Status status = sink_->Take(request_); !status.ok()) return End(std::move(status));
     Ask();
     return Turns::After::kGoOn;
-  }
-
-  absl::Status Enter() {
-    KDBG_ASSIGN_OR_RETURN(Call call, gate_.Enter(rule_, peer_));
-    call_ = std::make_unique<Call>(std::move(call));
-    KDBG_ASSIGN_OR_RETURN(place_, gate_.EnterStream(*call_, turns_));
-    return absl::OkStatus();
   }
 
   void Ask() {
@@ -104,24 +92,17 @@ class ReadStream final : public grpc::ServerReadReactor<Request> {
   // After Finish this object may be gone.
   Turns::After End(absl::Status status) {
     sink_.reset();
-    place_ = StreamPlace();
-    if (call_) status = gate_.Leave(*call_, std::move(status));
-    this->Finish(ToGrpcStatus(status));
+    this->Finish(call_.Leave(std::move(status)));
     return Turns::After::kOver;
   }
 
-  CallGate& gate_;
   grpc::CallbackServerContext* const context_;
-  const std::string peer_;
-  const RpcRule& rule_;
   Response* const response_;
   const Open open_;
-  std::unique_ptr<Call> call_;
-  StreamPlace place_;
   std::unique_ptr<Sink<Request, Response>> sink_;
   Request request_;
   std::atomic<Incoming> incoming_ = Incoming::kAsked;
-  const std::shared_ptr<Turns> turns_;
+  StreamCall call_;
 };
 
 }  // namespace kdbg::service

@@ -7,20 +7,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "proto/contract/error.h"
-#include "proto/contract/status_codec.h"
 #include "proto/support/status_macros.h"
-#include "server/service/call_gate.h"
-#include "server/service/turns.h"
+#include "server/service/stream_call.h"
 
 namespace kdbg::service {
-
-using Waker = std::function<void()>;
 
 // kWait: nothing now; the waker has been called or will be.
 enum class Pull { kMessage, kWait, kEnd };
@@ -36,8 +30,6 @@ class Feed {
   virtual absl::StatusOr<Pull> Next(Response* next) = 0;
 };
 
-absl::Status StatusOf(Turns::StopCause cause);
-
 template <typename Response>
 class WriteStream final : public grpc::ServerWriteReactor<Response> {
  public:
@@ -47,35 +39,26 @@ class WriteStream final : public grpc::ServerWriteReactor<Response> {
   static grpc::ServerWriteReactor<Response>* Start(CallGate& gate,
                                                    grpc::CallbackServerContext* context,
                                                    const RpcRule& rule, Open open) {
-    auto* stream = new WriteStream(gate, context->peer(), rule, std::move(open));
-    stream->turns_->Wake();
+    auto* stream = new WriteStream(gate, *context, rule, std::move(open));
+    stream->call_.Wake();
     return stream;
   }
 
   void OnWriteDone(bool ok) override {
     writing_ = false;
-    if (ok) {
-      turns_->Wake();
-    } else {
-      turns_->Stop(Turns::StopCause::kCancelled);
-    }
+    call_.Written(ok);
   }
-  void OnCancel() override { turns_->Stop(Turns::StopCause::kCancelled); }
+  void OnCancel() override { call_.Cancel(); }
   void OnDone() override { delete this; }
 
  private:
-  WriteStream(CallGate& gate, std::string peer, const RpcRule& rule, Open open)
-      : gate_(gate),
-        peer_(std::move(peer)),
-        rule_(rule),
-        open_(std::move(open)),
-        turns_(std::make_shared<Turns>(gate.streams(), [this] { return Turn(); })) {}
+  WriteStream(CallGate& gate, const grpc::CallbackServerContext& context, const RpcRule& rule,
+              Open open)
+      : open_(std::move(open)), call_(gate, context, rule, [this] { return Turn(); }) {}
 
   Turns::After Turn() {
     if (writing_) return Turns::After::kGoOn;
-    if (const auto cause = turns_->stop_cause(); cause != Turns::StopCause::kNone) {
-      return End(StatusOf(cause));
-    }
+    if (absl::Status stop = call_.stop_status(); !stop.ok()) return End(std::move(stop));
     if (!feed_) {
       if (absl::Status status = Enter(); !status.ok()) return End(std::move(status));
     }
@@ -91,32 +74,23 @@ class WriteStream final : public grpc::ServerWriteReactor<Response> {
   }
 
   absl::Status Enter() {
-    KDBG_ASSIGN_OR_RETURN(Call call, gate_.Enter(rule_, peer_));
-    call_ = std::make_unique<Call>(std::move(call));
-    KDBG_ASSIGN_OR_RETURN(place_, gate_.EnterStream(*call_, turns_));
-    KDBG_ASSIGN_OR_RETURN(feed_, open_(*call_, turns_->Waker()));
+    KDBG_RETURN_IF_ERROR(call_.Enter());
+    KDBG_ASSIGN_OR_RETURN(feed_, open_(call_.call(), call_.waker()));
     return absl::OkStatus();
   }
 
   // After Finish this object may be gone.
   Turns::After End(absl::Status status) {
     feed_.reset();
-    place_ = StreamPlace();
-    if (call_) status = gate_.Leave(*call_, std::move(status));
-    this->Finish(ToGrpcStatus(status));
+    this->Finish(call_.Leave(std::move(status)));
     return Turns::After::kOver;
   }
 
-  CallGate& gate_;
-  const std::string peer_;
-  const RpcRule& rule_;
   const Open open_;
-  std::unique_ptr<Call> call_;
-  StreamPlace place_;
   std::unique_ptr<Feed<Response>> feed_;
   Response message_;
   std::atomic<bool> writing_ = false;
-  const std::shared_ptr<Turns> turns_;
+  StreamCall call_;
 };
 
 }  // namespace kdbg::service
