@@ -150,7 +150,8 @@ void DoorCore::Clean(const Client& client, std::function<void()> done) {
   if (channel_->lost() || (channel_->running() && !client.touched_stub())) return done();
   const bool touched = client.touched_stub();
   const bool physical = client.changed_memory_mode();
-  channel_->Halt([channel = channel_, touched, physical,
+  const bool run_on = channel_->running() || !leave_as_it_is_;
+  channel_->Halt([channel = channel_, touched, physical, run_on,
                   done = std::move(done)](const absl::StatusOr<StopReply>& stop) {
     if (!stop.ok()) return done();
     const auto ignore = [](const absl::StatusOr<std::string>&) {};
@@ -159,6 +160,8 @@ void DoorCore::Clean(const Client& client, std::function<void()> done) {
       channel->Exchange("Hg0", ignore);
     }
     if (physical) channel->Exchange("Qqemu.PhyMemMode:0", ignore);
+    // Answers come in order, so when this one is here the others are, too.
+    if (!run_on) return channel->Exchange("qC", [done](const auto&) { done(); });
     channel->Resume(
         "c", [done](const absl::Status&) { done(); }, ignore);
   });

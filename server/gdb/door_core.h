@@ -33,6 +33,8 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   // Ends everybody; `cleaned` when the guest is as a client would leave it. The policy is not
   // called after this returns.
   void Close(std::function<void()> cleaned);
+  // See Door.
+  void LeaveAsItIs() { leave_as_it_is_ = true; }
 
   void Add(std::shared_ptr<Client> client);
   void Remove(const std::shared_ptr<Client>& client);
@@ -71,6 +73,7 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   std::shared_ptr<Client> holder_;
   bool cleaning_ = false;
   bool closed_ = false;
+  bool leave_as_it_is_ = false;
   std::deque<Waiting> waiting_;
   std::function<void()> cleaned_;  // Close waits for it
   DoorCounters counters_;

@@ -37,6 +37,10 @@ Door::~Door() {
   if (!io_thread_.IsCurrent()) cleaned->WaitForNotificationWithTimeout(kCleaningPatience);
 }
 
+void Door::LeaveAsItIs() {
+  io_thread_.RunAndWait([this] { core_->LeaveAsItIs(); });
+}
+
 std::optional<Attachment> Door::holder() const { return core_->holder(); }
 
 DoorCounters Door::counters() const {

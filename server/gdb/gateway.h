@@ -64,6 +64,9 @@ class Door {
   Door(const Door&) = delete;
   Door& operator=(const Door&) = delete;
 
+  // From now on a client that ends leaves the guest halted if it was: for a daemon that comes back.
+  void LeaveAsItIs();
+
   int port() const { return port_; }
   std::optional<Attachment> holder() const;
   DoorCounters counters() const;

@@ -120,7 +120,10 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Adopt(const GuestSpec& spec, const
   std::unique_ptr<Guest> guest(new Guest(spec, host));
   KDBG_RETURN_IF_ERROR(guest->AttachTo(
       state == vm::DomainState::kRunning ? gdb::CpuState::kRunning : gdb::CpuState::kHalted,
-      std::move(listener)));
+      listener));
+  if (state == vm::DomainState::kCrashed && listener) {
+    listener({.kind = GuestEvent::Kind::kPanicked, .detail = "while no daemon was there"});
+  }
   return guest;
 }
 

@@ -107,7 +107,9 @@ class Guest {
   // fails. About 300 ms; errors as vm::Hypervisor::CreatePaused.
   static absl::StatusOr<std::unique_ptr<Guest>> Create(const GuestSpec& spec, const GuestHost& host,
                                                        GuestListener listener);
-  // Takes over a machine that an earlier daemon left; it goes on running or waiting as it was.
+  // Takes over a machine that an earlier daemon left; it goes on running or waiting as it was. A
+  // panic nobody was there to see is an event once more. Of `spec`, the id, the directory and what
+  // RunToStopPoint needs are read.
   //   NOT_FOUND  kVmLost: the machine is gone; the directory is kept for Remove
   static absl::StatusOr<std::unique_ptr<Guest>> Adopt(const GuestSpec& spec, const GuestHost& host,
                                                       GuestListener listener);

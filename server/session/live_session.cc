@@ -33,8 +33,8 @@ Fault FaultOf(const absl::Status& status) {
 }  // namespace
 
 LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limits,
-                         SessionRecord record, Admitted admitted, gdb::ReservedPort port,
-                         Changed changed)
+                         SessionRecord record, Admitted admitted,
+                         std::optional<gdb::ReservedPort> port, Changed changed)
     : parts_(parts),
       limits_(limits),
       admitted_(std::move(admitted)),
@@ -43,12 +43,12 @@ LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limi
       port_(std::move(port)) {}
 
 LiveSession::~LiveSession() {
-  End("DAEMON_STOPPED");
+  Leave();
   if (thread_.joinable()) thread_.join();
 }
 
-void LiveSession::Start() {
-  thread_ = std::thread([this] { Run(); });
+void LiveSession::Start(Begin begin) {
+  thread_ = std::thread([this, begin] { Run(begin); });
 }
 
 SessionRecord LiveSession::Snapshot() const {
@@ -68,9 +68,45 @@ void LiveSession::FillRunState(SessionRecord& record) const {
 
 // ---- the session's own thread
 
-void LiveSession::Run() {
-  if (const absl::Status booted = Boot(); !booted.ok()) Fail(booted);
-  TearDown(AwaitReason());
+void LiveSession::Run(Begin begin) {
+  absl::Status begun;
+  switch (begin) {
+    case Begin::kBootAgain:
+      begun = guest::Guest::Remove(admitted_.guest, parts_.guest_host);
+      if (begun.ok()) begun = Boot();
+      break;
+    case Begin::kBoot:
+      begun = Boot();
+      break;
+    case Begin::kAdopt:
+      begun = Adopt();
+      break;
+    case Begin::kEnd:
+      break;
+  }
+  if (!begun.ok()) Fail(begun);
+  if (const auto reason = AwaitReason()) TearDown(*reason);
+}
+
+absl::Status LiveSession::Adopt() {
+  absl::StatusOr<std::shared_ptr<guest::Guest>> guest =
+      guest::Guest::Adopt(admitted_.guest, parts_.guest_host,
+                          [this](const guest::GuestEvent& event) { OnGuestEvent(event); });
+  if (HasReason(guest.status(), Reason::kVmLost)) {
+    End("VM_LOST");
+    return absl::OkStatus();
+  }
+  KDBG_RETURN_IF_ERROR(guest.status());
+  Hold(*std::move(guest));
+  KDBG_RETURN_IF_ERROR(OpenDoor());
+  Update(Keep::kStored, [](SessionRecord&) {});  // its port may be another
+  return absl::OkStatus();
+}
+
+void LiveSession::Hold(std::shared_ptr<guest::Guest> guest) {
+  absl::MutexLock lock(&mutex_);
+  console_ = guest->console();
+  guest_ = std::move(guest);
 }
 
 absl::Status LiveSession::Boot() {
@@ -79,11 +115,7 @@ absl::Status LiveSession::Boot() {
       std::shared_ptr<guest::Guest> guest,
       guest::Guest::Create(admitted_.guest, parts_.guest_host,
                            [this](const guest::GuestEvent& event) { OnGuestEvent(event); }));
-  {
-    absl::MutexLock lock(&mutex_);
-    guest_ = guest;
-    console_ = guest->console();
-  }
+  Hold(guest);
   const absl::Duration created = parts_.clock.Monotonic();
   Update(Keep::kStored, [&](SessionRecord& record) {
     record.state = SessionState::kBooting;
@@ -107,7 +139,7 @@ absl::Status LiveSession::OpenDoor() {
   std::shared_ptr<gdb::StubLink> stub_link;
   {
     absl::MutexLock lock(&mutex_);
-    if (!end_reason_.empty()) return absl::CancelledError("the session is ending");
+    if (!end_reason_.empty() || leaving_) return absl::CancelledError("the session is ending");
     port = std::exchange(port_, std::nullopt);
     stub_link = guest_->stub_link();
   }
@@ -115,7 +147,7 @@ absl::Status LiveSession::OpenDoor() {
                         parts_.gateway.Open(*std::move(port), std::move(stub_link), *this));
   {
     absl::MutexLock lock(&mutex_);
-    if (end_reason_.empty()) door_.swap(door);
+    if (end_reason_.empty() && !leaving_) door_.swap(door);
   }
   // Else it goes here, under no lock.
   return door == nullptr ? absl::OkStatus() : absl::CancelledError("the session is ending");
@@ -144,17 +176,18 @@ void LiveSession::Fail(const absl::Status& status) {
   if (!attachable) End("FAILED");
 }
 
-std::string LiveSession::AwaitReason() {
+std::optional<std::string> LiveSession::AwaitReason() {
   for (;;) {
     Notes notes;
     {
       absl::MutexLock lock(&mutex_);
       const auto something = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-        return !end_reason_.empty() || notes_.holder || notes_.run_state_changed ||
+        return !end_reason_.empty() || leaving_ || notes_.holder || notes_.run_state_changed ||
                notes_.panicked || notes_.exited;
       };
       mutex_.Await(absl::Condition(&something));
       if (!end_reason_.empty()) return end_reason_;
+      if (leaving_) return std::nullopt;
       notes = std::exchange(notes_, Notes{});
     }
     Act(notes);
@@ -195,18 +228,18 @@ void LiveSession::TearDown(std::string_view reason) {
   Update(Keep::kStored, [&](SessionRecord& record) {
     failed = record.state == SessionState::kFailed;
     if (!failed) record.state = SessionState::kEnding;
+    record.end_reason = reason;
     record.gdb_holder.clear();
     record.console_size_bytes = console != nullptr ? console->size() : 0;
   });
-  if (guest != nullptr) {
-    if (const absl::Status gone = guest->Destroy(); !gone.ok()) {
-      spdlog::error("session {}: its machine could not be removed: {}", admitted_.guest.id,
-                    gone.ToString());
-    }
+  if (const absl::Status gone = guest::Guest::Remove(admitted_.guest, parts_.guest_host);
+      !gone.ok()) {
+    spdlog::error("session {}: its machine could not be removed: {}", admitted_.guest.id,
+                  gone.ToString());
   }
+  guest.reset();
   Update(Keep::kStored, [&](SessionRecord& record) {
     if (!failed) record.state = SessionState::kEnded;
-    record.end_reason = reason;
     record.end_time = parts_.clock.Now();
   });
 }
@@ -251,13 +284,27 @@ void LiveSession::End(std::string_view reason) {
   door.reset();  // under no lock: it waits for the gateway's thread, which may be calling us
 }
 
+void LiveSession::Leave() {
+  std::shared_ptr<gdb::Door> door;
+  {
+    absl::MutexLock lock(&mutex_);
+    leaving_ = true;
+    door = std::exchange(door_, nullptr);
+  }
+  cancel_boot_.request_stop();
+  if (door != nullptr) door->LeaveAsItIs();
+  door.reset();  // under no lock, as in End
+}
+
 absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
   {
     absl::MutexLock lock(&mutex_);
     if (!end_reason_.empty()) return NotNow("be renewed");
   }
-  Update(Keep::kStored,
-         [&](SessionRecord& record) { record.expire_time = parts_.clock.Now() + ttl; });
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    record.expire_time = parts_.clock.Now() + ttl;
+    record.expire_monotonic = parts_.clock.Monotonic() + ttl;
+  });
   return Snapshot();
 }
 

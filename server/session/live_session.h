@@ -32,14 +32,22 @@ class LiveSession final : public gdb::ClientPolicy {
  public:
   using Changed = std::function<void(const SessionRecord&)>;
 
-  // `changed` is called after each change, one call at a time, in their order; it must not change
-  // the session.
+  // `port` may be missing for one that begins with its end. `changed` is called after each change,
+  // one call at a time, in their order; it must not change the session.
   LiveSession(const Sessions::Parts& parts, const SessionLimits& limits, SessionRecord record,
-              Admitted admitted, gdb::ReservedPort port, Changed changed);
-  // Ends the session as "DAEMON_STOPPED" unless it has ended.
+              Admitted admitted, std::optional<gdb::ReservedPort> port, Changed changed);
+  // Leaves, unless it has ended.
   ~LiveSession() override;
 
-  void Start();
+  enum class Begin {
+    kBoot,       // a new one
+    kBootAgain,  // one that was not ready when the last daemon went: nobody has seen its guest
+    kAdopt,      // one whose guest runs or waits since the last daemon
+    kEnd,        // one whose end the last daemon did not finish
+  };
+  void Start(Begin begin);
+  // Lets go of the guest as it is, for the next daemon; gdb is cut off. Returns at once.
+  void Leave();
 
   SessionRecord Snapshot() const;
 
@@ -71,12 +79,14 @@ class LiveSession final : public gdb::ClientPolicy {
   };
   enum class Keep { kInMemory, kStored };
 
-  void Run();
+  void Run(Begin begin);
   absl::Status Boot();
+  absl::Status Adopt();
+  void Hold(std::shared_ptr<guest::Guest> guest);
   absl::Status OpenDoor();
   void Fail(const absl::Status& status);
-  // Acts on notes until the session must end; the reason.
-  std::string AwaitReason();
+  // Acts on notes until the session must end; the reason, nullopt when it is left instead.
+  std::optional<std::string> AwaitReason();
   void Act(const Notes& notes);
   void TearDown(std::string_view reason);
   void OnGuestEvent(const guest::GuestEvent& event);
@@ -97,6 +107,7 @@ class LiveSession final : public gdb::ClientPolicy {
   SessionRecord record_ ABSL_GUARDED_BY(mutex_);
   Notes notes_ ABSL_GUARDED_BY(mutex_);
   std::string end_reason_ ABSL_GUARDED_BY(mutex_);  // set: it must end
+  bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<gdb::ReservedPort> port_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<guest::Guest> guest_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<gdb::Door> door_ ABSL_GUARDED_BY(mutex_);

@@ -69,11 +69,12 @@ struct SessionRecord {
   std::string command_line;
   std::string accelerator;
   std::string stopped_at;
-  std::string end_reason;  // DELETED, EXPIRED, GUEST_EXITED, VM_LOST
+  std::string end_reason;  // DELETED, EXPIRED, GUEST_EXITED, VM_LOST, FAILED
   std::int64_t console_size_bytes = 0;
   absl::Time create_time;
   std::optional<absl::Time> ready_time;
-  absl::Time expire_time;
+  absl::Time expire_time;           // for people
+  absl::Duration expire_monotonic;  // of Clock::Monotonic: what counts, as a guest outlives no boot
   std::optional<absl::Time> end_time;
   absl::Duration create_duration;
   absl::Duration boot_duration;

@@ -53,14 +53,21 @@ CREATE INDEX sessions_by_owner ON sessions (owner, sequence);
 CREATE INDEX sessions_by_state ON sessions (state);
 )";
 
-constexpr state::Migration kMigrations[] = {{.module = "session", .version = 1, .sql = kCreate}};
+constexpr std::string_view kAddExpiry =
+    "ALTER TABLE sessions ADD COLUMN expire_monotonic_us INTEGER NOT NULL DEFAULT 0";
+
+constexpr state::Migration kMigrations[] = {
+    {.module = "session", .version = 1, .sql = kCreate},
+    {.module = "session", .version = 2, .sql = kAddExpiry},
+};
 
 constexpr std::string_view kColumns =
     "sequence, id, owner, kernel_artifact, initramfs_artifact, kernel_build, initramfs_build, "
     "vcpu_count, memory_mib, accelerator_choice, randomize_base, stop_kind, stop_symbol, "
     "kernel_arguments, gdb_host, gdb_port, command_line, accelerator, create_time, state, "
     "failure_fault, failure_reason, failure_message, failure_excerpt, stopped_at, end_reason, "
-    "console_size, ready_time, expire_time, end_time, create_us, boot_us";
+    "console_size, ready_time, expire_time, end_time, create_us, boot_us, "
+    "expire_monotonic_us";
 
 std::string SymbolOf(const StopChoice& stop) {
   const auto* symbol = std::get_if<SymbolStop>(&stop);
@@ -121,6 +128,7 @@ SessionRecord FromRow(const state::Row& row) {
   record.end_time = row.OptionalTime(column++);
   record.create_duration = absl::Microseconds(row.Integer(column++));
   record.boot_duration = absl::Microseconds(row.Integer(column++));
+  record.expire_monotonic = absl::Microseconds(row.Integer(column++));
   return record;
 }
 
@@ -144,18 +152,20 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
   const SessionRequest& request = record.request;
   KDBG_RETURN_IF_ERROR(
       transaction
-          .Execute("INSERT INTO sessions (id, owner, kernel_artifact, initramfs_artifact, "
-                   "kernel_build, initramfs_build, vcpu_count, memory_mib, accelerator_choice, "
-                   "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
-                   "command_line, accelerator, create_time, state, stopped_at, end_reason, "
-                   "console_size, expire_time, create_us, boot_us, request_id) VALUES "
-                   "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,0,0,NULLIF(?, ''))",
-                   record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
-                   request.kernel_build, request.initramfs_build, request.vcpu_count,
-                   request.memory_mib, request.accelerator, request.randomize_base,
-                   request.stop.index(), SymbolOf(request.stop), request.kernel_arguments,
-                   record.gdb_host, record.gdb_port, record.command_line, record.accelerator,
-                   record.create_time, record.state, record.expire_time, request.request_id)
+          .Execute(
+              "INSERT INTO sessions (id, owner, kernel_artifact, initramfs_artifact, "
+              "kernel_build, initramfs_build, vcpu_count, memory_mib, accelerator_choice, "
+              "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
+              "command_line, accelerator, create_time, state, stopped_at, end_reason, "
+              "console_size, expire_time, expire_monotonic_us, create_us, boot_us, request_id) "
+              "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''))",
+              record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
+              request.kernel_build, request.initramfs_build, request.vcpu_count, request.memory_mib,
+              request.accelerator, request.randomize_base, request.stop.index(),
+              SymbolOf(request.stop), request.kernel_arguments, record.gdb_host, record.gdb_port,
+              record.command_line, record.accelerator, record.create_time, record.state,
+              record.expire_time, absl::ToInt64Microseconds(record.expire_monotonic),
+              request.request_id)
           .status());
   return transaction.Query("SELECT sequence FROM sessions WHERE id = ?", record.id,
                            [&](const state::Row& row) {
@@ -169,10 +179,12 @@ absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord&
       transaction
           .Execute("UPDATE sessions SET state = ?, failure_fault = NULL, stopped_at = ?, "
                    "end_reason = ?, console_size = ?, ready_time = ?, expire_time = ?, "
-                   "end_time = ?, create_us = ?, boot_us = ? WHERE id = ?",
+                   "expire_monotonic_us = ?, gdb_port = ?, end_time = ?, create_us = ?, "
+                   "boot_us = ? WHERE id = ?",
                    record.state, record.stopped_at, record.end_reason, record.console_size_bytes,
-                   record.ready_time, record.expire_time, record.end_time,
-                   absl::ToInt64Microseconds(record.create_duration),
+                   record.ready_time, record.expire_time,
+                   absl::ToInt64Microseconds(record.expire_monotonic), record.gdb_port,
+                   record.end_time, absl::ToInt64Microseconds(record.create_duration),
                    absl::ToInt64Microseconds(record.boot_duration), record.id)
           .status());
   if (!record.failure) return absl::OkStatus();

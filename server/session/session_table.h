@@ -20,7 +20,7 @@ std::span<const state::Migration> SessionMigrations();
 
 // Fills in `sequence`.
 absl::Status InsertSession(state::Transaction& transaction, SessionRecord& record);
-// Everything but id, owner, request, port and creation.
+// Everything but id, owner, request and creation.
 absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord& record);
 
 // A session keeps its artifacts from garbage collection from its first record to its last.
@@ -38,7 +38,7 @@ absl::StatusOr<std::optional<SessionRecord>> FindRequest(state::Transaction& tra
 // Newest first.
 absl::StatusOr<std::vector<SessionRecord>> LoadSessions(state::Transaction& transaction,
                                                         const Sessions::ListQuery& query);
-// Those that were not final when the daemon last ran.
+// Those that had not ended when the daemon last ran, oldest first.
 absl::StatusOr<std::vector<SessionRecord>> LoadUnfinished(state::Transaction& transaction);
 
 }  // namespace kdbg::session

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <deque>
+#include <filesystem>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -29,6 +31,8 @@ namespace {
 // So many sessions that have ended keep their console in memory (an open file), for who asks why.
 constexpr std::size_t kRecentlyEnded = 16;
 
+constexpr std::string_view kIdPrefix = "vm";
+
 }  // namespace
 
 class Sessions::Impl {
@@ -45,10 +49,10 @@ class Sessions::Impl {
       absl::MutexLock lock(&mutex_);
       live.swap(live_);
     }
-    for (const auto& [id, session] : live) session->End("DAEMON_STOPPED");
+    for (const auto& [id, session] : live) session->Leave();
   }
 
-  absl::Status EndLeftOvers();
+  absl::Status TakeOver();
   absl::StatusOr<SessionRecord> Create(std::string_view owner, const SessionRequest& request);
   absl::StatusOr<SessionRecord> Get(std::string_view id) const;
   std::vector<SessionRecord> List(const ListQuery& query) const;
@@ -75,6 +79,13 @@ class Sessions::Impl {
 
  private:
   absl::StatusOr<Admitted> AdmitRequest(const SessionRequest& request) const;
+  void TakeOver(SessionRecord record);
+  // The port it had, or another if something else has that now.
+  absl::StatusOr<gdb::ReservedPort> KeepPort(SessionRecord* record) const;
+  absl::Status NameGuest(const SessionRecord& record, guest::GuestSpec* guest) const;
+  void RemoveStrays(const std::set<std::string>& known);
+  void Hold(const std::shared_ptr<LiveSession>& session, const SessionRecord& record,
+            LiveSession::Begin begin);
   void OnChange(const SessionRecord& record);
   void OnLeaseEnd(const std::string& id);
 
@@ -88,30 +99,63 @@ class Sessions::Impl {
   LeaseKeeper leases_;                                     // last: its thread uses the others
 };
 
-// A guest that outlived the last daemon has no door and no thread any more: it ends here, said as
-// such.
-absl::Status Sessions::Impl::EndLeftOvers() {
+// Goes on with what the last daemon left, in whatever step it was when it ended.
+absl::Status Sessions::Impl::TakeOver() {
   std::vector<SessionRecord> unfinished;
   KDBG_RETURN_IF_ERROR(parts_.database.Read([&](state::Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(unfinished, LoadUnfinished(transaction));
     return absl::OkStatus();
   }));
-  for (SessionRecord& record : unfinished) {
-    guest::GuestSpec spec;
-    spec.id = record.id;
-    spec.directory = parts_.guests_directory / record.id;
-    if (const absl::Status removed = guest::Guest::Remove(spec, parts_.guest_host); !removed.ok()) {
-      spdlog::error("session {} of the last run: {}", record.id, removed.ToString());
-    }
-    record.state = SessionState::kEnded;
-    record.end_reason = "DAEMON_STOPPED";
-    record.end_time = parts_.clock.Now();
-    KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) {
-      KDBG_RETURN_IF_ERROR(UpdateSession(transaction, record));
-      return ReleasePins(transaction, parts_.artifacts, record);
-    }));
-  }
+  std::set<std::string> known;
+  for (const SessionRecord& record : unfinished) known.insert(record.id);
+  RemoveStrays(known);
+  for (SessionRecord& record : unfinished) TakeOver(std::move(record));
   return absl::OkStatus();
+}
+
+void Sessions::Impl::TakeOver(SessionRecord record) {
+  using Begin = LiveSession::Begin;
+  Begin begin = IsFinal(record.state) || record.state == SessionState::kEnding ? Begin::kEnd
+                : record.ready_time || record.state == SessionState::kCrashed  ? Begin::kAdopt
+                                                                               : Begin::kBootAgain;
+  std::string end_reason = record.end_reason.empty() ? "FAILED" : record.end_reason;
+  const auto give_up = [&](const absl::Status& why) {
+    spdlog::error("session {} of {} cannot go on: {}", record.id, record.owner, why.ToString());
+    record.state = SessionState::kFailed;
+    record.failure = SessionFailure{.fault = Fault::kHost,
+                                    .reason = std::string(ReasonName(Reason::kVmLost)),
+                                    .message = std::string(why.message()),
+                                    .excerpt = ""};
+    begin = Begin::kEnd;
+    end_reason = "FAILED";
+  };
+
+  Admitted admitted;
+  if (begin == Begin::kBootAgain) {
+    if (auto again = AdmitRequest(record.request); again.ok()) {
+      admitted = *std::move(again);
+    } else {
+      give_up(again.status());
+    }
+  }
+  if (absl::Status named = NameGuest(record, &admitted.guest); !named.ok()) give_up(named);
+  std::optional<gdb::ReservedPort> port;
+  if (begin != Begin::kEnd) {
+    if (auto kept = KeepPort(&record); kept.ok()) {
+      port = *std::move(kept);
+    } else {
+      give_up(kept.status());
+    }
+  }
+  spdlog::info("session {} of {}, {}: {}", record.id, record.owner, ToString(record.state),
+               begin == Begin::kAdopt       ? "adopted"
+               : begin == Begin::kBootAgain ? "boots again"
+                                            : "is ended");
+  auto session =
+      std::make_shared<LiveSession>(parts_, limits_, record, std::move(admitted), std::move(port),
+                                    [this](const SessionRecord& changed) { OnChange(changed); });
+  if (begin == Begin::kEnd) session->End(end_reason);
+  Hold(session, record, begin);
 }
 
 absl::StatusOr<Admitted> Sessions::Impl::AdmitRequest(const SessionRequest& request) const {
@@ -143,7 +187,7 @@ absl::StatusOr<SessionRecord> Sessions::Impl::Create(std::string_view owner,
   KDBG_ASSIGN_OR_RETURN(gdb::ReservedPort port, ports_.Take());
 
   SessionRecord record;
-  record.id = NewId("vm");
+  record.id = NewId(kIdPrefix);
   record.owner = std::string(owner);
   record.request = admitted.request;
   record.gdb_host = limits_.gdb_host;
@@ -152,12 +196,8 @@ absl::StatusOr<SessionRecord> Sessions::Impl::Create(std::string_view owner,
   record.accelerator = vm::ToString(admitted.guest.accelerator);
   record.create_time = parts_.clock.Now();
   record.expire_time = record.create_time + admitted.ttl;
-
-  admitted.guest.id = record.id;
-  admitted.guest.owner = record.owner;
-  admitted.guest.directory = parts_.guests_directory / record.id;
-  KDBG_ASSIGN_OR_RETURN(admitted.guest.run_as, parts_.guest_identity(owner));
-  const absl::Duration ttl = admitted.ttl;
+  record.expire_monotonic = parts_.clock.Monotonic() + admitted.ttl;
+  KDBG_RETURN_IF_ERROR(NameGuest(record, &admitted.guest));
 
   KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) {
     KDBG_RETURN_IF_ERROR(InsertSession(transaction, record));
@@ -166,13 +206,62 @@ absl::StatusOr<SessionRecord> Sessions::Impl::Create(std::string_view owner,
   auto session =
       std::make_shared<LiveSession>(parts_, limits_, record, std::move(admitted), std::move(port),
                                     [this](const SessionRecord& changed) { OnChange(changed); });
+  Hold(session, record, LiveSession::Begin::kBoot);
+  return record;
+}
+
+absl::StatusOr<gdb::ReservedPort> Sessions::Impl::KeepPort(SessionRecord* record) const {
+  auto same = gdb::ReservedPort::Bind(record->gdb_host, record->gdb_port);
+  if (same.ok()) return same;
+  KDBG_ASSIGN_OR_RETURN(gdb::ReservedPort other, ports_.Take());
+  spdlog::warn("session {}: its gdb port {} was taken meanwhile; it has {} now", record->id,
+               record->gdb_port, other.port());
+  record->gdb_port = other.port();
+  return other;
+}
+
+// Whose it is and where it lives; what it is made of is Admit's.
+absl::Status Sessions::Impl::NameGuest(const SessionRecord& record, guest::GuestSpec* guest) const {
+  guest->id = record.id;
+  guest->owner = record.owner;
+  guest->directory = parts_.guests_directory / record.id;
+  KDBG_ASSIGN_OR_RETURN(guest->run_as, parts_.guest_identity(record.owner));
+  return absl::OkStatus();
+}
+
+void Sessions::Impl::Hold(const std::shared_ptr<LiveSession>& session, const SessionRecord& record,
+                          LiveSession::Begin begin) {
   {
     absl::MutexLock lock(&mutex_);
     live_.emplace(record.id, session);
   }
-  leases_.Set(record.id, ttl);
-  session->Start();
-  return record;
+  leases_.Set(record.id, record.expire_monotonic - parts_.clock.Monotonic());
+  session->Start(begin);
+}
+
+// Machines of ours and directories that no session has: what a daemon left that was killed between
+// two steps, or whose database is gone.
+void Sessions::Impl::RemoveStrays(const std::set<std::string>& known) {
+  std::set<std::string> strays;
+  const auto domains = parts_.guest_host.hypervisor.ListOwn();
+  if (!domains.ok()) spdlog::error("listing machines: {}", domains.status().ToString());
+  for (const vm::OwnDomain& domain : domains.ok() ? *domains : std::vector<vm::OwnDomain>()) {
+    strays.insert(domain.name.substr(vm::kDomainPrefix.size()));
+  }
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(parts_.guests_directory, ignored)) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with(kIdPrefix)) strays.insert(name);
+  }
+  for (const std::string& id : strays) {
+    if (known.contains(id)) continue;
+    guest::GuestSpec spec;
+    spec.id = id;
+    spec.directory = parts_.guests_directory / id;
+    const absl::Status removed = guest::Guest::Remove(spec, parts_.guest_host);
+    spdlog::warn("{} belonged to no session: {}", id,
+                 removed.ok() ? "removed" : removed.ToString());
+  }
 }
 
 void Sessions::Impl::OnChange(const SessionRecord& record) {
@@ -284,7 +373,7 @@ Sessions::~Sessions() = default;
 absl::StatusOr<std::unique_ptr<Sessions>> Sessions::Open(const Parts& parts,
                                                          const SessionLimits& limits) {
   auto impl = std::make_unique<Impl>(parts, limits);
-  KDBG_RETURN_IF_ERROR(impl->EndLeftOvers());
+  KDBG_RETURN_IF_ERROR(impl->TakeOver());
   return std::unique_ptr<Sessions>(new Sessions(std::move(impl)));
 }
 

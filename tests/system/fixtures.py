@@ -28,6 +28,41 @@ last_port = 21099
 """
 
 
+def launch(folder):
+    """The daemon on the state in `folder`; returns when it answers."""
+    with open(folder / "kdbgd.log", "ab") as log:
+        daemon = subprocess.Popen(
+            [kdbg.BIN / "kdbgd", "--config", folder / "kdbgd.toml"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    kdbg.RUN_FILE.write_text(json.dumps({"folder": str(folder), "pid": daemon.pid}))
+
+    def answers():
+        if daemon.poll() is not None:
+            raise AssertionError(f"kdbgd ended:\n{(folder / 'kdbgd.log').read_text()}")
+        return kdbg.ctl("info", expect=None).code == kdbg.Exit.DONE
+
+    kdbg.eventually(answers)
+
+
+def end(how=signal.SIGKILL):
+    """The daemon is gone when this returns; its guests are not."""
+    run = json.loads(kdbg.RUN_FILE.read_text())
+    os.kill(run["pid"], how)
+    kdbg.eventually(lambda: not alive(run["pid"]), timeout=60, interval=0.02)
+
+
+def restart(how=signal.SIGKILL):
+    end(how)
+    launch(kdbg.folder())
+
+
+def alive(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def start():
     if kdbg.RUN_FILE.exists():  # a run that was interrupted
         stop()
@@ -37,18 +72,7 @@ def start():
         folder = pathlib.Path(tempfile.mkdtemp(prefix="kdbg-system-", dir="/var/tmp"))
         folder.chmod(0o711)
         (folder / "kdbgd.toml").write_text(CONFIG.format(folder=folder))
-    log = open(folder / "kdbgd.log", "ab")
-    daemon = subprocess.Popen(
-        [kdbg.BIN / "kdbgd", "--config", folder / "kdbgd.toml"],
-        stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    kdbg.RUN_FILE.write_text(json.dumps({"folder": str(folder), "pid": daemon.pid}))
-
-    def answers():
-        if daemon.poll() is not None:
-            raise AssertionError(f"kdbgd ended:\n{(folder / 'kdbgd.log').read_text()}")
-        return kdbg.ctl("info", expect=None).code == kdbg.Exit.DONE
-
-    kdbg.eventually(answers)
+    launch(folder)
     print(kdbg.ctl("info").text)
     print(f"kdbgd's log is {folder}/kdbgd.log")
 

@@ -381,6 +381,28 @@ TEST_F(GatewayTest, ClosingTheDoorEndsTheClientAndLeavesTheGuestClean) {
   EXPECT_TRUE(ReservedPort::Bind("127.0.0.1", port).ok()) << "the port is free at once";
 }
 
+TEST_F(GatewayTest, ADoorThatLeavesTheGuestAsItIsLeavesAHaltedOneHaltedAndClean) {
+  GdbClient client(door_->port());
+  client.Attach();
+  client.Ask("Z0,1000,1");
+  ASSERT_FALSE(stub_.breakpoints().empty());
+  door_->LeaveAsItIs();
+  door_.reset();
+  EXPECT_FALSE(stub_.running());
+  EXPECT_THAT(stub_.breakpoints(), IsEmpty());
+}
+
+TEST_F(GatewayTest, ADoorThatLeavesTheGuestAsItIsLeavesARunningOneRunning) {
+  GdbClient client(door_->port());
+  client.Attach();
+  client.Ask("Z0,1000,1");
+  client.Send("c");
+  ASSERT_TRUE(stub_.WaitRunning(true));
+  door_->LeaveAsItIs();
+  door_.reset();
+  ExpectCleanAndRunning();
+}
+
 TEST_F(GatewayTest, AttachedClientDecidesWhenTheGuestRuns) {
   GdbClient client(door_->port());
   client.Attach();

@@ -32,7 +32,7 @@ using ::testing::HasSubstr;
 class SessionsTest : public ::testing::Test {
  protected:
   SessionsTest() : root_(std::filesystem::temp_directory_path() / NewName()) {
-    std::filesystem::create_directories(root_);
+    std::filesystem::create_directories(root_ / "guests");
     std::vector<state::Migration> migrations;
     for (const auto& some : {store::ArtifactStore::Migrations(), SessionMigrations()}) {
       migrations.insert(migrations.end(), some.begin(), some.end());
@@ -74,7 +74,7 @@ class SessionsTest : public ::testing::Test {
          .guest_host = {.hypervisor = hypervisor_, .io_thread = io_thread_, .watcher = *watcher_},
          .gateway = gateway_,
          .clock = clock_,
-         .guests_directory = root_,
+         .guests_directory = root_ / "guests",
          .kvm_usable = false,
          .kvm_reason = "none here",
          .guest_identity = [](std::string_view) { return std::optional<host::Identity>(); }},
@@ -186,7 +186,7 @@ TEST_F(SessionsTest, DeleteFreesThePortTheMachineAndThePin) {
   const SessionRecord ended = AwaitState(id, SessionState::kEnded);
   EXPECT_EQ(ended.end_reason, "DELETED");
   EXPECT_TRUE(hypervisor_.ListOwn()->empty());
-  EXPECT_FALSE(std::filesystem::exists(root_ / id));
+  EXPECT_FALSE(std::filesystem::exists(root_ / "guests" / id));
   EXPECT_TRUE(PinsOfKernel().empty());
   EXPECT_TRUE(sessions_->Delete(id).ok()) << "twice is once";
   EXPECT_EQ(sessions_->active(), 0);
@@ -277,23 +277,138 @@ TEST_F(SessionsTest, PauseAndResumeGoThroughTheStub) {
   EXPECT_EQ(paused->run_state, RunState::kHalted);
 }
 
-TEST_F(SessionsTest, SessionsOfTheLastRunAreEndedAndSaidSo) {
-  const std::string id = CreateReady();
-  Open();
-  const auto record = sessions_->Get(id);
-  ASSERT_TRUE(record.ok());
-  EXPECT_EQ(record->state, SessionState::kEnded);
-  EXPECT_EQ(record->end_reason, "DAEMON_STOPPED");
-  EXPECT_TRUE(hypervisor_.ListOwn()->empty());
-  EXPECT_TRUE(PinsOfKernel().empty());
-}
-
 TEST_F(SessionsTest, AnEndedSessionIsListedOnlyOnRequest) {
   const std::string id = CreateReady();
   ASSERT_TRUE(sessions_->Delete(id).ok());
   AwaitState(id, SessionState::kEnded);
   EXPECT_TRUE(sessions_->List({}).empty());
   EXPECT_EQ(sessions_->List({.owner = {}, .include_ended = true}).size(), 1u);
+}
+
+// What the next daemon finds; Open stands for its start.
+class RestartTest : public SessionsTest {
+ protected:
+  static auto IsDebuggable(const SessionRecord& record) {
+    return record.run_state != RunState::kUnknown;
+  }
+};
+
+TEST_F(RestartTest, AHaltedGuestIsAdoptedHaltedWithItsPortAndItsLease) {
+  const std::string id = CreateReady();
+  const SessionRecord before = *sessions_->Get(id);
+  const auto stub = StubOf(id);
+  Open();
+  const SessionRecord after = Await(id, IsDebuggable);
+  EXPECT_EQ(after.state, SessionState::kReady);
+  EXPECT_EQ(after.run_state, RunState::kHalted);
+  EXPECT_FALSE(stub->running());
+  EXPECT_EQ(after.gdb_port, before.gdb_port);
+  EXPECT_EQ(after.expire_time, before.expire_time);
+  EXPECT_EQ(after.stopped_at, "start_kernel");
+  EXPECT_TRUE(sessions_->door(id).ok());
+  EXPECT_EQ(hypervisor_.created().size(), 1u);
+  EXPECT_THAT(PinsOfKernel(), ::testing::Contains(HasSubstr(id)));
+}
+
+TEST_F(RestartTest, ARunningGuestRunsOn) {
+  const std::string id = CreateReady();
+  ASSERT_TRUE(sessions_->Resume(id).ok());
+  ASSERT_TRUE(hypervisor_.Resume("kdbg-" + id).ok());
+  Open();
+  EXPECT_EQ(Await(id, IsDebuggable).run_state, RunState::kRunning);
+  EXPECT_TRUE(StubOf(id)->WaitRunning(true));
+}
+
+TEST_F(RestartTest, AGuestThatPanickedMeanwhileIsCrashedAndCanBeDebugged) {
+  const std::string id = CreateReady();
+  sessions_.reset();
+  hypervisor_.Panic("kdbg-" + id);
+  Open();
+  EXPECT_EQ(AwaitState(id, SessionState::kCrashed).state, SessionState::kCrashed);
+  EXPECT_TRUE(sessions_->door(id).ok());
+}
+
+TEST_F(RestartTest, ASessionThatWasBootingBootsAgain) {
+  hit_ = false;  // never comes to its stop point
+  const auto created = Create();
+  ASSERT_TRUE(created.ok());
+  AwaitState(created->id, SessionState::kBooting);
+  hit_ = true;
+  Open();
+  const SessionRecord ready = AwaitState(created->id, SessionState::kReady);
+  EXPECT_EQ(ready.state, SessionState::kReady);
+  EXPECT_EQ(ready.gdb_port, created->gdb_port);
+  EXPECT_EQ(hypervisor_.created().size(), 2u);
+  EXPECT_EQ(hypervisor_.ListOwn()->size(), 1u);
+}
+
+TEST_F(RestartTest, ASessionWhoseMachineIsGoneEndsWithTheReason) {
+  const std::string id = CreateReady();
+  sessions_.reset();
+  hypervisor_.PowerOff("kdbg-" + id);
+  Open();
+  EXPECT_EQ(AwaitState(id, SessionState::kEnded).end_reason, "VM_LOST");
+  EXPECT_TRUE(PinsOfKernel().empty());
+  EXPECT_FALSE(std::filesystem::exists(root_ / "guests" / id));
+}
+
+TEST_F(RestartTest, AnEndThatWasCutOffIsFinished) {
+  const std::string id = CreateReady();
+  SessionRecord record = *sessions_->Get(id);
+  sessions_.reset();
+  record.state = SessionState::kEnding;
+  record.end_reason = "EXPIRED";
+  ASSERT_TRUE(database_
+                  ->Write([&](state::Transaction& transaction) {
+                    return UpdateSession(transaction, record);
+                  })
+                  .ok());
+  Open();
+  EXPECT_EQ(AwaitState(id, SessionState::kEnded).end_reason, "EXPIRED");
+  EXPECT_TRUE(hypervisor_.ListOwn()->empty());
+  EXPECT_TRUE(PinsOfKernel().empty());
+}
+
+TEST_F(RestartTest, APortThatWasTakenMeanwhileIsReplacedAndStored) {
+  const std::string id = CreateReady();
+  const int before = sessions_->Get(id)->gdb_port;
+  sessions_.reset();
+  const auto thief = gdb::ReservedPort::Bind("127.0.0.1", before);
+  ASSERT_TRUE(thief.ok()) << thief.status();
+  Open();
+  const int after = Await(id, IsDebuggable).gdb_port;
+  EXPECT_NE(after, before);
+  Open();
+  EXPECT_EQ(Await(id, IsDebuggable).gdb_port, after);
+}
+
+TEST_F(RestartTest, ALeaseRunsOnWhileNoDaemonIsThereWhateverTheWallClockSays) {
+  request_.ttl = absl::Hours(1);
+  const std::string ends = CreateReady();
+  request_.ttl = absl::Hours(3);
+  const std::string stays = CreateReady();
+  sessions_.reset();
+  clock_.Advance(absl::Hours(2));
+  clock_.SetWall(clock_.Now() + absl::Hours(1000));
+  Open();
+  EXPECT_EQ(AwaitState(ends, SessionState::kEnded).end_reason, "EXPIRED");
+  EXPECT_EQ(Await(stays, IsDebuggable).state, SessionState::kReady);
+}
+
+TEST_F(RestartTest, AMachineAndADirectoryOfNoSessionAreRemoved) {
+  const std::string id = CreateReady();
+  sessions_.reset();
+  vm::DomainSpec stray;
+  stray.name = "kdbg-vm-stray";
+  const std::filesystem::path directory = root_ / "guests" / "vm-stray";
+  std::filesystem::create_directories(directory);
+  stray.console_log = directory / "console.log";
+  stray.gdb_socket = directory / "gdb.sock";
+  ASSERT_TRUE(hypervisor_.CreatePaused(stray).ok());
+  Open();
+  EXPECT_EQ(hypervisor_.ListOwn()->size(), 1u);
+  EXPECT_FALSE(std::filesystem::exists(directory));
+  EXPECT_EQ(Await(id, IsDebuggable).state, SessionState::kReady);
 }
 
 }  // namespace

@@ -1,0 +1,99 @@
+"""The daemon goes, by request or by kill -9, and comes back: guests, ports and books are as before."""
+
+import random
+import signal
+import time
+import unittest
+
+import fixtures
+import kdbg
+from kdbg import Exit
+
+
+def listed(*arguments):
+    return kdbg.ctl("-o", "json", "session", "list", *arguments).json().get("sessions", [])
+
+
+def guests():
+    return [pid for pid in kdbg.processes(str(kdbg.folder())) if fixtures.is_guest(pid)]
+
+
+class Restart(unittest.TestCase):
+    def test_a_halted_guest_is_where_it_was(self):
+        with kdbg.session() as session:
+            before = guests()
+            fixtures.restart()
+            shown = kdbg.gdb(session["name"], "backtrace")
+            self.assertRegex(shown.stdout, r"#0\s+(0x[0-9a-f]+ in )?start_kernel \(\)")
+            after = kdbg.show("session", session["name"])
+            self.assertEqual(guests(), before)
+        for same in ("gdb", "expireTime", "stoppedAt"):
+            self.assertEqual(after[same], session[same])
+
+    def test_a_stop_on_request_leaves_the_guest_at_its_breakpoint(self):
+        with kdbg.session() as session, kdbg.connect(session) as client:
+            client.sendall(b"+$qSupported#37")
+            self.assertTrue(client.recv(1))
+            kdbg.eventually(lambda: kdbg.show("session", session["name"])["gdb"].get("holder"))
+            begin = time.monotonic()
+            fixtures.end(signal.SIGTERM)
+            self.assertLess(time.monotonic() - begin, 5)
+            fixtures.launch(kdbg.folder())
+            self.assertEqual(kdbg.show("session", session["name"])["runState"], "HALTED")
+
+    def test_a_running_guest_runs_on_and_keeps_its_console(self):
+        with kdbg.session("--stop-at", "none") as session:
+            fixtures.restart()
+            self.assertIn("Linux version 6.1", kdbg.console_until(session["name"], "Boot took"))
+            self.assertEqual(kdbg.show("session", session["name"])["runState"], "RUNNING")
+
+    def test_breakpoints_of_a_gdb_that_was_cut_off_are_gone(self):
+        with kdbg.session() as session:
+            endpoint = "{host}:{port}".format(**session["gdb"])
+            gdb = kdbg.start("gdb", "-nx", "-batch", "-ex", f"target remote {endpoint}",
+                             "-ex", "break kernel_init", "-ex", "continue", "-ex", "echo hit\\n", "-ex", "shell sleep 600",
+                             kdbg.artifact_file(kdbg.KERNEL, "vmlinux"))
+            try:
+                while "hit" not in (line := gdb.stdout.readline()):
+                    self.assertTrue(line, "gdb ended")
+                fixtures.restart()
+            finally:
+                gdb.kill()
+                gdb.wait()
+                gdb.stdout.close()
+            self.assertEqual(kdbg.gdb(session["name"], "break run_init_process", "continue", "bt").code, Exit.DONE)
+            kdbg.console_until(session["name"], "Boot took")
+
+    def test_a_session_whose_machine_was_killed_meanwhile_says_so(self):
+        with kdbg.session() as session:
+            identity = session["name"].split("/")[-1]
+            fixtures.end()
+            for pid in kdbg.processes(f"kdbg-{identity}"):
+                fixtures.os.kill(pid, signal.SIGKILL)
+            fixtures.launch(kdbg.folder())
+            ended = lambda: kdbg.show("session", session["name"])["state"] == "ENDED"
+            kdbg.eventually(ended, timeout=20)
+            self.assertEqual(kdbg.show("session", session["name"])["endReason"], "VM_LOST")
+
+    def test_killed_at_any_time_of_create_and_rm_it_leaks_nothing(self):
+        dice = random.Random(19)
+        for _ in range(10):
+            creating = kdbg.start(kdbg.BIN / "kdbgctl", "session", "create", "--no-wait",
+                                  "--kernel", kdbg.KERNEL, "--initramfs", kdbg.INITRAMFS)
+            time.sleep(dice.uniform(0, 0.8))  # the moment of death, not a wait for something
+            fixtures.restart()
+            creating.communicate(timeout=60)
+            names = [session["name"] for session in listed()]
+            for name in names:
+                kdbg.eventually(lambda: kdbg.show("session", name)["state"] in ("READY", "ENDED"))
+            self.assertEqual(len(guests()), len(listed()))
+            removing = [kdbg.start(kdbg.BIN / "kdbgctl", "session", "rm", name) for name in names]
+            time.sleep(dice.uniform(0, 0.3))
+            fixtures.restart()
+            for each in removing:
+                each.communicate(timeout=60)
+            for session in listed():
+                kdbg.ctl("session", "rm", session["name"])
+            kdbg.eventually(lambda: not listed() and not guests())
+            self.assertEqual(list((kdbg.folder() / "state" / "guests").iterdir()), [])
+        self.assertEqual(kdbg.show("artifact", kdbg.artifact_of(kdbg.KERNEL)).get("pins", []), [])
