@@ -16,6 +16,7 @@ find_package(CLI11 CONFIG REQUIRED)
 pkg_check_modules(LIBVIRT REQUIRED IMPORTED_TARGET libvirt libvirt-qemu)
 pkg_check_modules(SYSTEMD REQUIRED IMPORTED_TARGET libsystemd)
 pkg_check_modules(ELFUTILS REQUIRED IMPORTED_TARGET libelf libdw)
+pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 pkg_check_modules(SMARTCOLS REQUIRED IMPORTED_TARGET smartcols)
 find_path(ASIO_INCLUDE_DIR asio.hpp REQUIRED)
 

@@ -34,14 +34,6 @@ absl::StatusOr<UniqueFd> InputFile(std::string_view input) {
   return fd;
 }
 
-BuildFailure HostFailure(Reason reason, std::string message) {
-  BuildFailure failure;
-  failure.fault = Fault::kHost;
-  failure.reason = reason;
-  failure.message = std::move(message);
-  return failure;
-}
-
 }  // namespace
 
 bool IsStepLine(std::string_view line) {
@@ -198,6 +190,13 @@ void BuildRun::TakeOutput(std::string_view bytes, FailureDiagnosis& diagnosis) {
 absl::Status BuildRun::Verdict(const host::SandboxResult& result,
                                const FailureDiagnosis& diagnosis) const {
   using host::EndCause;
+  const auto limited = [&](Fault fault, Reason reason, std::string message) {
+    BuildFailure failure = diagnosis.Verdict();  // for the lines around its end
+    failure.fault = fault;
+    failure.reason = reason;
+    failure.message = std::move(message);
+    return FailureStatus(failure);
+  };
   switch (result.cause) {
     case EndCause::kExited: {
       if (result.status.ok()) return absl::OkStatus();
@@ -206,35 +205,30 @@ absl::Status BuildRun::Verdict(const host::SandboxResult& result,
     case EndCause::kCancelled:
       return absl::CancelledError("the build was cancelled");
     case EndCause::kTimedOut:
-      return FailureStatus(HostFailure(
-          Reason::kBuildTimedOut,
-          fmt::format("took longer than {}, which is what one build may take here: build less, or "
-                      "ask for a higher build.time_limit",
-                      absl::FormatDuration(parts_.limits.wall_time))));
+      return limited(Fault::kHost, Reason::kBuildTimedOut,
+                     fmt::format("took longer than {}, which is what one build may take here: "
+                                 "build less, or ask for a higher build.time_limit",
+                                 absl::FormatDuration(parts_.limits.wall_time)));
     case EndCause::kOutOfMemory:
-      return FailureStatus(HostFailure(
-          Reason::kOutOfMemory,
-          fmt::format("used more than {} MiB of memory, which is what one build may have here: "
-                      "build with fewer jobs, or ask for a higher build.memory_limit_mib",
-                      parts_.limits.memory_bytes >> 20)));
-    case EndCause::kTooManyProcesses: {
-      BuildFailure failure = HostFailure(
-          Reason::kTooManyProcesses,
-          fmt::format("started more than {} processes at once, which is what one build may have",
-                      parts_.limits.processes));
-      failure.fault = Fault::kSubject;
-      return FailureStatus(failure);
-    }
+      return limited(Fault::kHost, Reason::kOutOfMemory,
+                     fmt::format("used more than {} MiB of memory, which is what one build may "
+                                 "have here: build with fewer jobs, or ask for a higher "
+                                 "build.memory_limit_mib",
+                                 parts_.limits.memory_bytes >> 20));
+    case EndCause::kTooManyProcesses:
+      return limited(Fault::kSubject, Reason::kTooManyProcesses,
+                     fmt::format("started more than {} processes at once, which is what one build "
+                                 "may have",
+                                 parts_.limits.processes));
     case EndCause::kNotStarted:
-      return FailureStatus(
-          HostFailure(Reason::kSandboxUnavailable,
-                      fmt::format("the sandbox could not be put together: {}", result.message)));
+      return limited(Fault::kHost, Reason::kSandboxUnavailable,
+                     fmt::format("the sandbox could not be put together: {}", result.message));
     case EndCause::kRunnerLost:
       break;
   }
-  return FailureStatus(HostFailure(
-      Reason::kRunnerUnavailable,
-      fmt::format("kdbg-runner went away in the middle: {}; build again", result.message)));
+  return limited(
+      Fault::kHost, Reason::kRunnerUnavailable,
+      fmt::format("kdbg-runner went away in the middle: {}; build again", result.message));
 }
 
 }  // namespace kdbg::build

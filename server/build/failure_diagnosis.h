@@ -3,11 +3,10 @@
 #pragma once
 
 #include <deque>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "server/build/build_record.h"
+#include "server/build/failure_patterns.h"
 
 namespace kdbg::build {
 
@@ -18,16 +17,6 @@ class FailureDiagnosis {
 
   // What failed; asked for when make ended with an error.
   BuildFailure Verdict() const;
-
-  // How sure a line is of being the cause; a surer one later wins over a vague one before.
-  enum class Weight { kNone, kMakeError, kTool, kCause, kHostCause };
-
-  struct Finding {
-    Weight weight = Weight::kNone;
-    BuildFailure failure;
-  };
-  // What a single line says.
-  static Finding Read(std::string_view line);
 
  private:
   Finding best_;
