@@ -78,9 +78,9 @@ absl::StatusOr<std::string> Target(Context& context, const v1::Session& session)
 }
 
 std::string ChooseGdb(const ClientConfig& config, const v1::Artifact& kernel) {
-  const std::string architecture = ArchitectureName(kernel.architecture());
-  const bool foreign = !architecture.empty() && architecture != TraitsOf(HostArchitecture()).name;
-  return foreign && config.gdb == "gdb" ? "gdb-multiarch" : config.gdb;
+  const ArchitectureTraits* traits = FindArchitecture(ArchitectureName(kernel.architecture()));
+  if (traits == nullptr || config.gdb != "gdb") return config.gdb;
+  return std::string(GdbFor(traits->architecture));
 }
 
 struct Files {

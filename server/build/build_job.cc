@@ -63,6 +63,11 @@ Architecture ArchitectureOf(const BuildRequest& request) {
   return std::visit([](const auto& spec) { return spec.architecture; }, request.spec);
 }
 
+absl::StatusOr<Toolchain> FindToolchainFor(const BuildRequest& request) {
+  const bool is_kernel = std::holds_alternative<KernelRequest>(request.spec);
+  return FindToolchain(ArchitectureOf(request), is_kernel ? Target::kKernel : Target::kProgram);
+}
+
 bool SkipsCache(const BuildRequest& request) {
   return std::visit([](const auto& spec) { return spec.skip_cache || spec.clean; }, request.spec);
 }
@@ -78,7 +83,7 @@ BuildJob::BuildJob(const BuildParts& parts, const BuildSettings& settings, Build
 
 absl::StatusOr<BuildRecord> BuildJob::Run() {
   KDBG_ASSIGN_OR_RETURN(source_, parts_.sources.Get(record_.request.source_id));
-  KDBG_ASSIGN_OR_RETURN(toolchain_, FindToolchain(ArchitectureOf(record_.request)));
+  KDBG_ASSIGN_OR_RETURN(toolchain_, FindToolchainFor(record_.request));
   origin_ = {.build_id = record_.id,
              .source_id = source_.id,
              .source_text = source_.origin.text,

@@ -170,7 +170,7 @@ absl::StatusOr<BuildRecord> Builds::Impl::Create(std::string_view owner, BuildRe
   KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source, parts_.sources.Get(request.source_id));
   KDBG_RETURN_IF_ERROR(CheckRequest(request, source, parts_.objects));
   KDBG_RETURN_IF_ERROR(CheckSandbox());
-  KDBG_ASSIGN_OR_RETURN(const Toolchain toolchain, FindToolchain(ArchitectureOf(request)));
+  KDBG_ASSIGN_OR_RETURN(const Toolchain toolchain, FindToolchainFor(request));
   const std::string key = ActionKey(request, source.tree, toolchain);
 
   BuildRecord record;

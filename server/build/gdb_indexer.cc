@@ -83,10 +83,16 @@ absl::Status GdbIndexer::MakeIndex(const std::string& artifact_id, const std::st
   sandbox.run_as = run_as;
   sandbox.binds = {{parts_.blobs.PathOf(vmlinux->digest), "/in/vmlinux", host::Access::kReadOnly},
                    {work, "/build", host::Access::kWritable}};
-  sandbox.argv = {"gdb",        "-nx",
-                  "-nh",        "-batch",
-                  "-iex",       "set auto-load no",
-                  "-ex",        "save gdb-index /build",
+  const ArchitectureTraits* traits = FindArchitecture(artifact.architecture);
+  const Architecture architecture = traits ? traits->architecture : HostArchitecture();
+  sandbox.argv = {std::string(GdbFor(architecture)),
+                  "-nx",
+                  "-nh",
+                  "-batch",
+                  "-iex",
+                  "set auto-load no",
+                  "-ex",
+                  "save gdb-index /build",
                   "/in/vmlinux"};
   sandbox.environment = {"LC_ALL=C"};
   sandbox.working_directory = "/build";

@@ -27,6 +27,12 @@ CONFIG_KVM_GUEST=y
 CONFIG_HIGH_RES_TIMERS=y
 CONFIG_NO_HZ_IDLE=y
 CONFIG_RTC_CLASS=y
+# Likewise, where there is no PC: its PCI bus, and what allnoconfig takes from riscv64.
+CONFIG_PCI_HOST_GENERIC=y
+CONFIG_MMU=y
+CONFIG_FPU=y
+CONFIG_SOC_VIRT=y
+CONFIG_ARCH_VIRT=y
 # Quick to compile and quick to unpack under emulation.
 CONFIG_CC_OPTIMIZE_FOR_SIZE=y
 CONFIG_KERNEL_GZIP=y

@@ -9,7 +9,9 @@
 #include "proto/contract/architecture.h"
 #include "proto/contract/utf8.h"
 #include "proto/support/status_macros.h"
+#include "server/build/toolchain.h"
 #include "server/host/disk_space.h"
+#include "server/host/emulator.h"
 #include "server/host/memory.h"
 #include "server/service/convert_common.h"
 #include "server/service/unary.h"
@@ -89,7 +91,12 @@ grpc::ServerUnaryReactor* ServerServiceImpl::GetServerInfo(Context* context,
       info->set_usable(fact.usable);
       info->set_reason(ValidUtf8(fact.reason));
     }
-    response->add_architectures(ToMessage(HostArchitecture()));
+    for (const ArchitectureTraits& traits : Architectures()) {
+      if (build::FindToolchain(traits.architecture, build::Target::kKernel).ok() &&
+          host::CheckEmulator(traits.architecture).ok()) {
+        response->add_architectures(ToMessage(traits.architecture));
+      }
+    }
     SetCapacity(response->mutable_capacity());
     for (const host::LimitReport& limit : facts_.limits) {
       v1::LimitInfo* info = response->add_limits();

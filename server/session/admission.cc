@@ -39,8 +39,16 @@ absl::Status FillShape(SessionRequest& request, const SessionLimits& limits) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<vm::Accelerator> Choose(AcceleratorChoice choice, const Accelerators& accelerators) {
+absl::StatusOr<vm::Accelerator> Choose(AcceleratorChoice choice, const ArchitectureTraits& traits,
+                                       const Accelerators& accelerators) {
   if (choice == AcceleratorChoice::kTcg) return vm::Accelerator::kTcg;
+  if (traits.architecture != HostArchitecture()) {
+    if (choice == AcceleratorChoice::kAuto) return vm::Accelerator::kTcg;
+    return Unfit(Reason::kAcceleratorUnavailable,
+                 fmt::format("KVM runs guests of the host's own architecture, not {}; ask for tcg "
+                             "or auto",
+                             traits.name));
+  }
   if (accelerators.kvm_usable) return vm::Accelerator::kKvm;
   if (choice == AcceleratorChoice::kAuto) return vm::Accelerator::kTcg;
   return Unfit(Reason::kAcceleratorUnavailable,
@@ -132,7 +140,7 @@ absl::StatusOr<Admitted> Admit(const SessionRequest& request, const store::Artif
 
   guest::GuestSpec& guest = admitted.guest;
   guest.architecture = traits->architecture;
-  KDBG_ASSIGN_OR_RETURN(guest.accelerator, Choose(request.accelerator, accelerators));
+  KDBG_ASSIGN_OR_RETURN(guest.accelerator, Choose(request.accelerator, *traits, accelerators));
   guest.vcpu_count = admitted.request.vcpu_count;
   guest.memory_mib = admitted.request.memory_mib;
   guest.base_address =

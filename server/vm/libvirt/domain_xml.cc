@@ -5,6 +5,8 @@
 #include <pugixml.hpp>
 #include <sstream>
 
+#include "server/host/emulator.h"
+
 namespace kdbg::vm {
 namespace {
 
@@ -49,15 +51,13 @@ void AddCpu(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTra
   }
 }
 
-void AddFeatures(pugi::xml_node domain, const DomainSpec& spec) {
+void AddFeatures(pugi::xml_node domain, const ArchitectureTraits& traits) {
   pugi::xml_node features = domain.append_child("features");
-  if (spec.architecture == Architecture::kX86_64) {
+  if (traits.acpi) {
     features.append_child("acpi");
     features.append_child("apic");
   }
-  if (spec.architecture != Architecture::kRiscv64) {
-    AddWith(features, "vmcoreinfo", "state", "on");
-  }
+  if (traits.vmcoreinfo) AddWith(features, "vmcoreinfo", "state", "on");
 }
 
 // The log is QEMU's own, written whether or not a client reads the socket.
@@ -72,12 +72,12 @@ void AddConsole(pugi::xml_node devices, const DomainSpec& spec) {
 
 void AddDevices(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node devices = domain.append_child("devices");
-  AddText(devices, "emulator", fmt::format("/usr/bin/{}", traits.qemu_binary));
+  AddText(devices, "emulator", host::EmulatorPath(spec.architecture).string());
   pugi::xml_node usb = AddWith(devices, "controller", "type", "usb");
   usb.append_attribute("model").set_value("none");
   AddConsole(devices, spec);
   AddWith(devices, "memballoon", "model", "none");
-  if (spec.architecture == Architecture::kX86_64) AddWith(devices, "panic", "model", "isa");
+  if (traits.panic_device == PanicDevice::kIsa) AddWith(devices, "panic", "model", "isa");
 }
 
 // QEMU's option parser ends a value at a comma unless it is doubled.
@@ -90,13 +90,13 @@ std::string EscapeComma(std::string_view text) {
   return escaped;
 }
 
-void AddStub(pugi::xml_node domain, const DomainSpec& spec) {
+void AddStub(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node command_line = domain.append_child("qemu:commandline");
   const std::string chardev = fmt::format("socket,id=kdbg-gdb,path={},server=on,wait=off",
                                           EscapeComma(spec.gdb_socket.string()));
   std::vector<std::string> arguments = {"-chardev", chardev, "-gdb", "chardev:kdbg-gdb"};
-  if (spec.architecture == Architecture::kArm64) {
-    // libvirt 9.0 has no panic device for this machine, but understands the event of QEMU's.
+  if (traits.panic_device == PanicDevice::kPci) {
+    // libvirt 9.0 does not know this device, but understands its event.
     arguments.insert(arguments.end(), {"-device", "pvpanic-pci"});
   }
   for (const std::string& argument : arguments) {
@@ -119,7 +119,7 @@ std::string DomainXml(const DomainSpec& spec, std::string_view instance) {
   memory.text().set(static_cast<long long>(spec.memory_mib));
   domain.append_child("vcpu").text().set(spec.vcpu_count);
   AddBoot(domain, spec, traits);
-  AddFeatures(domain, spec);
+  AddFeatures(domain, traits);
   AddCpu(domain, spec, traits);
   // A reboot ends the guest rather than starting it over under a debugger; libvirt cannot keep it.
   // A panic is kept, to be looked at.
@@ -135,7 +135,7 @@ std::string DomainXml(const DomainSpec& spec, std::string_view instance) {
     label.append_attribute("relabel").set_value("no");
     AddText(label, "label", fmt::format("+{}:+{}", spec.run_as->uid, spec.run_as->gid));
   }
-  AddStub(domain, spec);
+  AddStub(domain, spec, traits);
   std::ostringstream text;
   document.save(text, "  ", pugi::format_indent | pugi::format_no_declaration);
   return text.str();

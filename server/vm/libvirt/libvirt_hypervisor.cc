@@ -14,6 +14,7 @@
 
 #include "proto/contract/error.h"
 #include "proto/support/status_macros.h"
+#include "server/host/emulator.h"
 #include "server/observe/log.h"
 #include "server/vm/libvirt/domain_xml.h"
 #include "server/vm/libvirt/embedded_root.h"
@@ -236,7 +237,7 @@ void LibvirtHypervisor::WarmUp() {
   if (!current.ok()) return;
   const ArchitectureTraits& traits = TraitsOf(HostArchitecture());
   LibvirtString capabilities(virConnectGetDomainCapabilities(
-      current->get(), fmt::format("/usr/bin/{}", traits.qemu_binary).c_str(),
+      current->get(), host::EmulatorPath(traits.architecture).c_str(),
       std::string(traits.libvirt_arch).c_str(), std::string(traits.machine).c_str(), "qemu", 0));
 }
 
@@ -327,6 +328,7 @@ absl::Status LibvirtHypervisor::Refuse(const DomainSpec& spec) const {
 
 absl::Status LibvirtHypervisor::CreatePaused(const DomainSpec& spec) {
   KDBG_RETURN_IF_ERROR(Refuse(spec));
+  KDBG_RETURN_IF_ERROR(host::CheckEmulator(spec.architecture));
   KDBG_ASSIGN_OR_RETURN(const Connection current, connection());
   KDBG_ASSIGN_OR_RETURN(const DomainHandle existing, Find(current, spec.name));
   if (existing != nullptr) {

@@ -30,6 +30,13 @@ TEST(ResourceNameTest, RefusesEverythingThatIsNoIdAndNamesTheField) {
   }
 }
 
+TEST(ArchitectureTest, OnlyTheHostsOwnNeedsNoGdbForMany) {
+  for (const ArchitectureTraits& traits : Architectures()) {
+    const bool own = traits.architecture == HostArchitecture();
+    EXPECT_EQ(GdbFor(traits.architecture), own ? "gdb" : "gdb-multiarch") << traits.name;
+  }
+}
+
 TEST(ArchitectureTest, TheTableIsInTheOrderOfTheEnumAndNamesAreFound) {
   for (const ArchitectureTraits& traits : Architectures()) {
     EXPECT_EQ(TraitsOf(traits.architecture).name, traits.name);

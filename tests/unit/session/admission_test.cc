@@ -110,6 +110,19 @@ TEST_F(AdmissionTest, AutoFallsBackToTcgAndTakesKvmWhereItWorks) {
   EXPECT_EQ(Try()->guest.accelerator, vm::Accelerator::kKvm);
 }
 
+TEST_F(AdmissionTest, KvmIsForGuestsOfTheHostsOwnArchitecture) {
+  accelerators_.kvm_usable = true;
+  const bool on_arm64 = HostArchitecture() == Architecture::kArm64;
+  const ArchitectureTraits& other =
+      TraitsOf(on_arm64 ? Architecture::kX86_64 : Architecture::kArm64);
+  kernel_.architecture = initramfs_.architecture = other.name;
+  kernel_.files.push_back({std::string(other.image_target), std::string(64, 'e'), 1});
+  EXPECT_EQ(Try()->guest.accelerator, vm::Accelerator::kTcg);
+  request_.accelerator = AcceleratorChoice::kKvm;
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kAcceleratorUnavailable,
+                "the host's own architecture");
+}
+
 TEST_F(AdmissionTest, StoppingAtAShellNeedsAnInitramfs) {
   request_.stop = ShellStop{};
   request_.initramfs_artifact.clear();

@@ -87,11 +87,28 @@ TEST(DomainXmlTest, AsksForKvmOnlyWhenToldTo) {
   EXPECT_STREQ(document.child("domain").child("cpu").attribute("mode").value(), "host-passthrough");
 }
 
-TEST(DomainXmlTest, HasAPanicDeviceOnEveryArchitectureThatCan) {
+TEST(DomainXmlTest, HasAPanicDeviceOnEveryArchitecture) {
   EXPECT_THAT(DomainXml(Sample(), "/s"), HasSubstr("<panic model=\"isa\""));
-  DomainSpec spec = Sample();
-  spec.architecture = Architecture::kArm64;
-  EXPECT_THAT(DomainXml(spec, "/s"), HasSubstr("pvpanic-pci"));
+  for (Architecture architecture : {Architecture::kArm64, Architecture::kRiscv64}) {
+    DomainSpec spec = Sample();
+    spec.architecture = architecture;
+    EXPECT_THAT(DomainXml(spec, "/s"), HasSubstr("pvpanic-pci"));
+  }
+}
+
+TEST(DomainXmlTest, NamesMachineAndEmulatorOfTheArchitecture) {
+  for (const ArchitectureTraits& traits : Architectures()) {
+    SCOPED_TRACE(traits.name);
+    DomainSpec spec = Sample();
+    spec.architecture = traits.architecture;
+    const pugi::xml_document document = Parsed(spec);
+    const pugi::xml_node domain = document.child("domain");
+    EXPECT_EQ(domain.child("os").child("type").attribute("arch").value(), traits.libvirt_arch);
+    EXPECT_EQ(domain.child("os").child("type").attribute("machine").value(), traits.machine);
+    EXPECT_EQ(domain.child("devices").child_value("emulator"),
+              "/usr/bin/" + std::string(traits.qemu_binary));
+    EXPECT_EQ(!domain.child("features").child("acpi").empty(), traits.acpi);
+  }
 }
 
 TEST(DomainMetadataTest, ComesBackAsItWasWritten) {
