@@ -1,15 +1,12 @@
 #include "server/build/build_job.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <thread>
 #include <utility>
 
 #include "proto/contract/error.h"
-#include "proto/support/errno_status.h"
 #include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
 #include "server/build/initramfs_builder.h"
@@ -81,52 +78,60 @@ BuildJob::BuildJob(const BuildParts& parts, const BuildSettings& settings, Build
       events_(std::move(events)),
       stop_(std::move(stop)) {}
 
-absl::StatusOr<BuildRecord> BuildJob::Run() {
+absl::StatusOr<std::vector<BuildRecord>> BuildJob::Run() {
   KDBG_ASSIGN_OR_RETURN(source_, parts_.sources.Get(record_.request.source_id));
   KDBG_ASSIGN_OR_RETURN(toolchain_, FindToolchainFor(record_.request));
   origin_ = {.build_id = record_.id,
              .source_id = source_.id,
              .source_text = source_.origin.text,
              .tree = source_.tree};
+  // Another compiler may have been installed since it was asked for.
+  record_.key = ActionKey(record_.request, source_.tree, toolchain_);
   if (!SkipsCache(record_.request)) {
     // A twin of this build may have ended while this one waited.
-    const std::string key = ActionKey(record_.request, source_.tree, toolchain_);
-    if (auto answer = AnswerFromStore(key); answer.ok()) return answer;
+    if (auto answer = AnswerFromStore(); answer.ok()) return answer;
   }
   KDBG_ASSIGN_OR_RETURN(source::Workspaces::Lease lease,
                         parts_.workspaces.Acquire(record_.owner, record_.workspace));
   KDBG_ASSIGN_OR_RETURN(BuildRun run, Prepare(lease));
-  absl::StatusOr<BuiltArtifact> built = Make(run, lease);
-  absl::Status status = built.status();
-  if (status.ok()) status = Publish(run, *std::move(built));
-  if (!status.ok()) {
-    record_.progress = run.progress();
-    (void)run.Say(std::string(status.message()));
-    if (absl::Status finished = run.FinishLog(); !finished.ok()) status = finished;
-    record_.log_size_bytes = run.log_size();
-    return status;
+  absl::StatusOr<std::vector<BuildRecord>> done = MakeAndPublish(run, lease);
+  if (!done.ok()) {
+    (void)run.Say(std::string(done.status().message()));
+    KDBG_RETURN_IF_ERROR(run.FinishLog());
   }
-  return record_;
+  return done;
 }
 
-absl::StatusOr<BuildRecord> BuildJob::AnswerFromStore(const std::string& key) {
+absl::StatusOr<std::vector<BuildRecord>> BuildJob::MakeAndPublish(
+    BuildRun& run, source::Workspaces::Lease& lease) {
+  KDBG_ASSIGN_OR_RETURN(BuiltArtifact built, Make(run, lease));
+  return Publish(run, std::move(built));
+}
+
+absl::StatusOr<std::vector<BuildRecord>> BuildJob::AnswerFromStore() {
   KDBG_ASSIGN_OR_RETURN(const BuildRecord twin,
-                        table_.FindByKey(record_.owner, key, record_.request.is_private));
+                        table_.FindByKey(record_.owner, record_.key, record_.request.is_private));
   KDBG_RETURN_IF_ERROR(parts_.artifacts.Get(twin.artifact_id).status());
-  BuildRecord answered = record_;
-  answered.state = BuildState::kSucceeded;
-  answered.artifact_id = twin.artifact_id;
-  answered.answered_from_store = true;
-  answered.end_time = parts_.clock.Now();
-  KDBG_RETURN_IF_ERROR(table_.Update(answered));
-  record_ = answered;
+  std::vector<BuildRecord> answered = events_.members();
+  const absl::Time now = parts_.clock.Now();
+  KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) -> absl::Status {
+    for (BuildRecord& build : answered) {
+      build.key = record_.key;
+      build.state = BuildState::kSucceeded;
+      build.artifact_id = twin.artifact_id;
+      build.answered_from_store = true;
+      build.end_time = now;
+      KDBG_RETURN_IF_ERROR(table_.Update(transaction, build));
+    }
+    return absl::OkStatus();
+  }));
   return answered;
 }
 
 absl::StatusOr<BuildRun> BuildJob::Prepare(const source::Workspaces::Lease& lease) {
-  KDBG_ASSIGN_OR_RETURN(BuildLog log,
-                        BuildLog::Create(settings_.logs_directory / (record_.id + ".log"),
-                                         settings_.log_limit_bytes));
+  KDBG_ASSIGN_OR_RETURN(
+      BuildLog log,
+      BuildLog::Open(settings_.logs_directory / (record_.id + ".log"), settings_.log_limit_bytes));
   host::SandboxLimits limits;
   limits.memory_bytes = settings_.memory_limit_bytes;
   if (limits.memory_bytes == 0) {
@@ -211,24 +216,23 @@ void BuildJob::SetExpectation(BuildRun& run, bool from_nothing,
   }
 }
 
-absl::Status BuildJob::Publish(BuildRun& run, BuiltArtifact built) {
+absl::StatusOr<std::vector<BuildRecord>> BuildJob::Publish(BuildRun& run, BuiltArtifact built) {
   if (stop_.stop_requested()) return absl::CancelledError("the build was cancelled");
   KDBG_RETURN_IF_ERROR(run.FinishLog());
-  const std::filesystem::path log_path = settings_.logs_directory / (record_.id + ".log");
-  const UniqueFd log(::open(log_path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!log) return ErrnoError(errno, fmt::format("open {}", log_path.string()));
-  KDBG_ASSIGN_OR_RETURN(const store::Blob blob, parts_.blobs.Put(log));
-  built.files.push_back({"build.log", blob.digest, blob.size_bytes});
+  KDBG_ASSIGN_OR_RETURN(const store::Blob log, parts_.blobs.Put(run.log_file()));
+  built.files.push_back({"build.log", log.digest, log.size_bytes});
 
-  const bool is_kernel = record_.kind() == BuildKind::kKernel;
+  std::vector<BuildRecord> members = events_.members();
+  const BuildRecord& eldest = members.front();
+  const bool is_kernel = eldest.kind() == BuildKind::kKernel;
   store::Artifact artifact;
   artifact.kind = is_kernel ? store::ArtifactKind::kKernel : store::ArtifactKind::kInitramfs;
-  artifact.owner = record_.owner;
-  artifact.is_private = record_.request.is_private;
-  artifact.build_id = record_.id;
+  artifact.owner = eldest.owner;
+  artifact.is_private = eldest.request.is_private;
+  artifact.build_id = eldest.id;
   artifact.source_id = source_.id;
-  artifact.display_name = record_.request.display_name;
-  artifact.architecture = std::string(TraitsOf(ArchitectureOf(record_.request)).name);
+  artifact.display_name = eldest.request.display_name;
+  artifact.architecture = std::string(TraitsOf(ArchitectureOf(eldest.request)).name);
   artifact.gnu_build_id = std::move(built.gnu_build_id);
   artifact.version = std::move(built.version);
   artifact.files = std::move(built.files);
@@ -236,20 +240,23 @@ absl::Status BuildJob::Publish(BuildRun& run, BuiltArtifact built) {
   std::sort(artifact.files.begin(), artifact.files.end(),
             [](const auto& left, const auto& right) { return left.path < right.path; });
 
-  BuildRecord succeeded = record_;
-  succeeded.state = BuildState::kSucceeded;
-  succeeded.progress = run.progress();
-  succeeded.log_size_bytes = run.log_size();
-  succeeded.end_time = parts_.clock.Now();
+  const absl::Time now = parts_.clock.Now();
   KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(const store::Artifact published,
                           parts_.artifacts.Publish(transaction, artifact));
-    succeeded.artifact_id = published.id;
     if (is_kernel) KDBG_RETURN_IF_ERROR(table_.SetIndexWanted(transaction, published.id));
-    return table_.Update(transaction, succeeded);
+    for (BuildRecord& build : members) {
+      build.key = record_.key;
+      build.state = BuildState::kSucceeded;
+      build.artifact_id = published.id;
+      build.progress = run.progress();
+      build.log_size_bytes = run.log_size();
+      build.end_time = now;
+      KDBG_RETURN_IF_ERROR(table_.Update(transaction, build));
+    }
+    return absl::OkStatus();
   }));
-  record_ = std::move(succeeded);
-  return absl::OkStatus();
+  return members;
 }
 
 }  // namespace kdbg::build

@@ -1,10 +1,11 @@
-// One build from its place in the queue to its artifact: checkout, builder, publication. On the
-// worker thread that runs it.
+// One run of make for the builds that wait for it: checkout, builder, publication. On the worker
+// thread that runs it.
 #pragma once
 
 #include <functional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -34,20 +35,21 @@ class BuildJob {
   struct Events {
     std::function<void(const BuildProgress&, std::int64_t log_size)> on_change;
     std::function<void()> on_log;
+    // Called once there is a result: the builds that get it, from now on always the same.
+    std::function<std::vector<BuildRecord>()> members;
   };
 
   BuildJob(const BuildParts& parts, const BuildSettings& settings, BuildTable& table,
            BuildRecord record, Events events, std::stop_token stop);
 
-  // The record SUCCEEDED, already in the database together with its artifact. Errors are as of
-  // FailureStatus, CANCELLED after `stop`; the record is then the caller's to write.
-  absl::StatusOr<BuildRecord> Run();
-
-  // The record as it is: with progress and log size, after a failure too.
-  const BuildRecord& record() const { return record_; }
+  // The members SUCCEEDED, already in the database together with their artifact. Errors are as of
+  // FailureStatus, CANCELLED after `stop`; the records are then the caller's to write.
+  absl::StatusOr<std::vector<BuildRecord>> Run();
 
  private:
-  absl::StatusOr<BuildRecord> AnswerFromStore(const std::string& key);
+  absl::StatusOr<std::vector<BuildRecord>> AnswerFromStore();
+  absl::StatusOr<std::vector<BuildRecord>> MakeAndPublish(BuildRun& run,
+                                                          source::Workspaces::Lease& lease);
   absl::StatusOr<BuildRun> Prepare(const source::Workspaces::Lease& lease);
   absl::StatusOr<BuiltArtifact> Make(BuildRun& run, source::Workspaces::Lease& lease);
   template <typename Builder, typename Request>
@@ -56,12 +58,12 @@ class BuildJob {
   template <typename Builder>
   bool MayConfigureOtherwise(const std::string& earlier_tree) const;
   void SetExpectation(BuildRun& run, bool from_nothing, const WorkspaceMemory& memory) const;
-  absl::Status Publish(BuildRun& run, BuiltArtifact built);
+  absl::StatusOr<std::vector<BuildRecord>> Publish(BuildRun& run, BuiltArtifact built);
 
   const BuildParts& parts_;
   const BuildSettings& settings_;
   BuildTable& table_;
-  BuildRecord record_;
+  BuildRecord record_;  // of the build that says what is made, and how
   Events events_;
   std::stop_token stop_;
   source::SourceRecord source_;

@@ -21,15 +21,18 @@ constexpr std::size_t kTailBytes = 16 << 10;
 
 }  // namespace
 
-absl::StatusOr<BuildLog> BuildLog::Create(const std::filesystem::path& path,
-                                          std::int64_t limit_bytes) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) return ErrnoError(errno, fmt::format("create {}", path.string()));
-  return BuildLog(std::move(fd), limit_bytes);
+absl::StatusOr<BuildLog> BuildLog::Open(const std::filesystem::path& path,
+                                        std::int64_t limit_bytes) {
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
+  struct stat about = {};
+  if (!fd || ::fstat(fd.get(), &about) != 0) {
+    return ErrnoError(errno, fmt::format("open {}", path.string()));
+  }
+  return BuildLog(std::move(fd), about.st_size, limit_bytes);
 }
 
-BuildLog::BuildLog(UniqueFd fd, std::int64_t limit_bytes)
-    : fd_(std::move(fd)), limit_(limit_bytes) {}
+BuildLog::BuildLog(UniqueFd fd, std::int64_t size_bytes, std::int64_t limit_bytes)
+    : fd_(std::move(fd)), limit_(limit_bytes), size_(size_bytes) {}
 
 absl::Status BuildLog::Append(std::string_view bytes) {
   const auto room = static_cast<std::size_t>(std::max<std::int64_t>(0, limit_ - size_));

@@ -24,22 +24,23 @@ struct LogSlice {
 
 class BuildLog {
  public:
-  // Truncates what an earlier attempt of the same build left.
-  static absl::StatusOr<BuildLog> Create(const std::filesystem::path& path,
-                                         std::int64_t limit_bytes);
+  // Goes on behind what is there: a build that a restart of the daemon interrupted has one log.
+  static absl::StatusOr<BuildLog> Open(const std::filesystem::path& path, std::int64_t limit_bytes);
 
   // Bytes beyond the limit are counted and dropped.
   absl::Status Append(std::string_view bytes);
   // Writes the note and the last lines, when something was left out. Idempotent.
   absl::Status Finish();
   std::int64_t size_bytes() const { return size_; }
+  // For reading it back.
+  const UniqueFd& file() const { return fd_; }
 
  private:
-  BuildLog(UniqueFd fd, std::int64_t limit_bytes);
+  BuildLog(UniqueFd fd, std::int64_t size_bytes, std::int64_t limit_bytes);
 
   UniqueFd fd_;
   std::int64_t limit_;
-  std::int64_t size_ = 0;
+  std::int64_t size_;
   std::int64_t dropped_ = 0;
   std::string tail_;  // the last of what was dropped
 };

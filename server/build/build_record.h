@@ -95,6 +95,7 @@ struct BuildRecord {
   std::optional<BuildFailure> failure;
   std::string artifact_id;  // when succeeded
   BuildProgress progress;
+  std::string key;        // what decides its bytes; two builds of one key make the same
   std::string workspace;  // name of the line of work it runs in
   std::int64_t log_size_bytes = 0;
   bool answered_from_store = false;

@@ -57,6 +57,7 @@ class BuildRun {
   const std::stop_token& stop() const { return parts_.stop; }
   const BuildProgress& progress() const { return progress_; }
   std::int64_t log_size() const { return log_.size_bytes(); }
+  const UniqueFd& log_file() const { return log_.file(); }
 
   void EnterPhase(BuildPhase phase);
   void SetExpected(std::int64_t steps, bool estimated);

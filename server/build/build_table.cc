@@ -46,7 +46,7 @@ CREATE TABLE build_indexes_wanted (artifact_id TEXT PRIMARY KEY);
 
 constexpr std::string_view kColumns =
     "sequence, id, owner, display_name, is_private, request_id, state, artifact_id, create_time, "
-    "start_time, end_time, detail";
+    "start_time, end_time, detail, key";
 
 absl::StatusOr<BuildRecord> ReadRow(const state::Row& row) {
   BuildRecord record;
@@ -62,6 +62,7 @@ absl::StatusOr<BuildRecord> ReadRow(const state::Row& row) {
   record.start_time = row.OptionalTime(9);
   record.end_time = row.OptionalTime(10);
   KDBG_RETURN_IF_ERROR(DecodeDetail(row.Text(11), record));
+  record.key = row.Text(12);
   return record;
 }
 
@@ -69,7 +70,7 @@ absl::StatusOr<BuildRecord> ReadRow(const state::Row& row) {
 
 std::span<const state::Migration> BuildTable::Migrations() { return kMigrations; }
 
-absl::Status BuildTable::Insert(BuildRecord& record, std::string_view key) {
+absl::Status BuildTable::Insert(BuildRecord& record) {
   return database_.Write([&](state::Transaction& transaction) -> absl::Status {
     KDBG_RETURN_IF_ERROR(
         transaction
@@ -77,7 +78,7 @@ absl::Status BuildTable::Insert(BuildRecord& record, std::string_view key) {
                      "state, key, artifact_id, create_time, start_time, end_time, detail) "
                      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                      record.id, record.owner, record.request.display_name, record.kind(),
-                     record.request.is_private, record.request.request_id, record.state, key,
+                     record.request.is_private, record.request.request_id, record.state, record.key,
                      record.artifact_id, record.create_time, record.start_time, record.end_time,
                      EncodeDetail(record))
             .status());
@@ -97,9 +98,9 @@ absl::Status BuildTable::Update(const BuildRecord& record) {
 absl::Status BuildTable::Update(state::Transaction& transaction, const BuildRecord& record) {
   return transaction
       .Execute(
-          "UPDATE builds SET state = ?, artifact_id = ?, start_time = ?, end_time = ?, "
+          "UPDATE builds SET state = ?, key = ?, artifact_id = ?, start_time = ?, end_time = ?, "
           "detail = ? WHERE id = ?",
-          record.state, record.artifact_id, record.start_time, record.end_time,
+          record.state, record.key, record.artifact_id, record.start_time, record.end_time,
           EncodeDetail(record), record.id)
       .status();
 }

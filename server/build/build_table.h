@@ -32,7 +32,7 @@ class BuildTable {
   explicit BuildTable(state::Database& database) : database_(database) {}
 
   // Fills in sequence.
-  absl::Status Insert(BuildRecord& record, std::string_view key);
+  absl::Status Insert(BuildRecord& record);
   absl::Status Update(const BuildRecord& record);
   absl::Status Update(state::Transaction& transaction, const BuildRecord& record);
   absl::Status Delete(std::string_view id);

@@ -3,20 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
-#include <stop_token>
+#include <atomic>
+#include <optional>
+#include <system_error>
 #include <thread>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "proto/contract/error.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
 #include "server/base/ids.h"
+#include "server/build/active_builds.h"
 #include "server/build/build_failure.h"
 #include "server/build/build_job.h"
-#include "server/build/build_queue.h"
 #include "server/build/build_table.h"
 #include "server/build/gdb_indexer.h"
 #include "server/build/kernel_builder.h"
@@ -50,7 +49,10 @@ std::string WorkspaceName(const BuildRecord& record, const source::SourceRecord&
 class Builds::Impl {
  public:
   Impl(const BuildParts& parts, const BuildSettings& settings)
-      : parts_(parts), settings_(settings), table_(parts.database) {}
+      : parts_(parts),
+        settings_(settings),
+        table_(parts.database),
+        active_(static_cast<std::size_t>(settings.queue_limit)) {}
   ~Impl();
 
   absl::Status Start();
@@ -68,58 +70,41 @@ class Builds::Impl {
   Subscribers<const std::string&>& log_changes() { return log_changes_; }
 
  private:
-  // Its own, or that of the build that made the artifact it was answered with.
-  std::filesystem::path LogOf(const BuildRecord& record) const;
-
-  // A build that has not ended.
-  struct Active {
-    BuildRecord record;
-    BuildQueue::Entry entry;
-    std::stop_source stop;
-    bool cancelled = false;  // by somebody, not by the end of the daemon
-  };
-
   absl::Status CheckSandbox();
-  absl::StatusOr<BuildRecord> Enqueue(BuildRecord record, const std::string& key);
-  absl::StatusOr<BuildRecord> AnswerAtOnce(BuildRecord record, const std::string& key);
+  absl::StatusOr<BuildRecord> AnswerAtOnce(BuildRecord record);
+  // NOT_FOUND when nobody makes the same.
+  absl::StatusOr<BuildRecord> Join(BuildRecord record);
+  absl::StatusOr<BuildRecord> Enqueue(BuildRecord record);
+  absl::StatusOr<BuildRecord> Place(BuildRecord record);
   void Work();
-  void RunOne(const BuildQueue::Entry& entry);
-  BuildRecord Conclude(BuildRecord record, const absl::Status& status, bool cancelled) const;
-  void OnChange(const std::string& id, const BuildProgress& progress, std::int64_t log_size);
+  // Those that have ended, as they are in the database.
+  std::vector<BuildRecord> Do(const ActiveBuilds::Started& started);
+  std::vector<BuildRecord> Conclude(std::vector<BuildRecord> members, const absl::Status& status,
+                                    bool cancelled);
+  void OnChange(const std::string& work, const BuildProgress& progress, std::int64_t log_size);
   void Announce(const BuildRecord& record);
+  void AnnounceEnd(const BuildRecord& record);
+
   std::filesystem::path LogPath(std::string_view id) const {
     return settings_.logs_directory / fmt::format("{}.log", id);
   }
+  // Its own, or that of the build that made the artifact it was answered with.
+  std::filesystem::path LogOf(const BuildRecord& record) const;
 
   const BuildParts parts_;
   const BuildSettings settings_;
   BuildTable table_;
   Subscribers<const BuildRecord&> changes_;
   Subscribers<const std::string&> log_changes_;
-
-  mutable absl::Mutex mutex_;
-  BuildQueue queue_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, Active, std::less<>> active_ ABSL_GUARDED_BY(mutex_);
-  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
-  bool sandbox_usable_ ABSL_GUARDED_BY(mutex_) = false;
+  ActiveBuilds active_;
+  std::atomic<bool> sandbox_usable_ = false;
 
   std::unique_ptr<GdbIndexer> indexer_;
   std::vector<std::thread> workers_;
 };
 
 Builds::Impl::~Impl() {
-  {
-    absl::MutexLock lock(&mutex_);
-    ending_ = true;
-  }
-  // Under no lock: asking ends commands on this thread. Nobody removes entries but the workers,
-  // which keep theirs until they have seen the stop.
-  std::vector<std::stop_source> running;
-  {
-    absl::MutexLock lock(&mutex_);
-    for (auto& [id, active] : active_) running.push_back(active.stop);
-  }
-  for (std::stop_source& stop : running) stop.request_stop();
+  active_.End();
   for (std::thread& worker : workers_) worker.join();
 }
 
@@ -131,12 +116,9 @@ absl::Status Builds::Impl::Start() {
     record.start_time.reset();
     record.progress = {};
     KDBG_RETURN_IF_ERROR(table_.Update(record));
-    BuildQueue::Entry entry{record.id, record.owner, record.workspace};
-    absl::MutexLock lock(&mutex_);
-    queue_.Add(entry);
-    Active& active = active_[record.id];
-    active.entry = std::move(entry);
-    active.record = std::move(record);
+    // Those that shared one work share one again; their logs are the same file already.
+    const auto work = SkipsCache(record.request) ? std::nullopt : active_.FindWork(record);
+    if (!work || !active_.Join(work->id, record)) active_.Add(std::move(record));
   }
   indexer_ = std::make_unique<GdbIndexer>(parts_, table_,
                                           settings_.logs_directory.parent_path() / "gdb-index");
@@ -147,17 +129,13 @@ absl::Status Builds::Impl::Start() {
 }
 
 absl::Status Builds::Impl::CheckSandbox() {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (sandbox_usable_) return absl::OkStatus();
-  }
+  if (sandbox_usable_) return absl::OkStatus();
   const host::SandboxAbility ability = parts_.runner.Probe();
   if (!ability.usable) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kSandboxUnavailable,
                      fmt::format("builds run in a sandbox only, and this host cannot make one: {}",
                                  ability.reason));
   }
-  absl::MutexLock lock(&mutex_);
   sandbox_usable_ = true;
   return absl::OkStatus();
 }
@@ -171,23 +149,28 @@ absl::StatusOr<BuildRecord> Builds::Impl::Create(std::string_view owner, BuildRe
   KDBG_RETURN_IF_ERROR(CheckRequest(request, source, parts_.objects));
   KDBG_RETURN_IF_ERROR(CheckSandbox());
   KDBG_ASSIGN_OR_RETURN(const Toolchain toolchain, FindToolchainFor(request));
-  const std::string key = ActionKey(request, source.tree, toolchain);
 
   BuildRecord record;
   record.id = NewId("b");
   record.owner = std::string(owner);
+  record.key = ActionKey(request, source.tree, toolchain);
   record.request = std::move(request);
   record.workspace = WorkspaceName(record, source);
   record.create_time = parts_.clock.Now();
-  if (!SkipsCache(record.request)) {
-    if (auto answered = AnswerAtOnce(record, key); answered.ok()) return answered;
-  }
-  return Enqueue(std::move(record), key);
+  return Place(std::move(record));
 }
 
-absl::StatusOr<BuildRecord> Builds::Impl::AnswerAtOnce(BuildRecord record, const std::string& key) {
+absl::StatusOr<BuildRecord> Builds::Impl::Place(BuildRecord record) {
+  if (!SkipsCache(record.request)) {
+    if (auto answered = AnswerAtOnce(record); answered.ok()) return answered;
+    if (auto joined = Join(record); !absl::IsNotFound(joined.status())) return joined;
+  }
+  return Enqueue(std::move(record));
+}
+
+absl::StatusOr<BuildRecord> Builds::Impl::AnswerAtOnce(BuildRecord record) {
   KDBG_ASSIGN_OR_RETURN(const BuildRecord twin,
-                        table_.FindByKey(record.owner, key, record.request.is_private));
+                        table_.FindByKey(record.owner, record.key, record.request.is_private));
   KDBG_ASSIGN_OR_RETURN(const store::Artifact artifact, parts_.artifacts.Get(twin.artifact_id));
   if (const auto* log = artifact.FindFile(kLogFile)) record.log_size_bytes = log->size_bytes;
   record.state = BuildState::kSucceeded;
@@ -195,45 +178,43 @@ absl::StatusOr<BuildRecord> Builds::Impl::AnswerAtOnce(BuildRecord record, const
   record.answered_from_store = true;
   record.start_time = record.create_time;
   record.end_time = record.create_time;
-  KDBG_RETURN_IF_ERROR(table_.Insert(record, key));
+  KDBG_RETURN_IF_ERROR(table_.Insert(record));
   return record;
 }
 
-absl::StatusOr<BuildRecord> Builds::Impl::Enqueue(BuildRecord record, const std::string& key) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (ending_) {
-      return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
-                       "the server is ending: try again when it is back", {}, absl::Seconds(5));
-    }
-    if (queue_.size() >= static_cast<std::size_t>(settings_.queue_limit)) {
-      return MakeError(absl::StatusCode::kResourceExhausted, Reason::kQueueFull,
-                       fmt::format("{} builds are waiting already: try again later, or cancel one",
-                                   queue_.size()),
-                       {{"limit", std::to_string(settings_.queue_limit)}}, absl::Seconds(30));
-    }
+// The log of a work has one name for each of its members, so that each can be deleted by itself.
+absl::StatusOr<BuildRecord> Builds::Impl::Join(BuildRecord record) {
+  const absl::Status nobody = absl::NotFoundError("nobody makes the same");
+  const std::optional<ActiveBuilds::Work> work = active_.FindWork(record);
+  if (!work) return nobody;
+  std::error_code error;
+  std::filesystem::create_hard_link(LogPath(work->eldest), LogPath(record.id), error);
+  if (error) return nobody;
+  BuildRecord joined = record;
+  joined.workspace = work->workspace;
+  KDBG_RETURN_IF_ERROR(table_.Insert(joined));
+  if (active_.Join(work->id, joined)) {
+    Announce(joined);
+    return Current(std::move(joined));
   }
-  KDBG_RETURN_IF_ERROR(table_.Insert(record, key));
-  BuildQueue::Entry entry{record.id, record.owner, record.workspace};
-  absl::MutexLock lock(&mutex_);
-  Active& active = active_[record.id];
-  active.record = record;
-  active.entry = entry;
-  queue_.Add(std::move(entry));
-  record.progress.queue_position = queue_.Position(record.id);
-  return record;
+  // It has just ended.
+  std::filesystem::remove(LogPath(record.id), error);
+  KDBG_RETURN_IF_ERROR(table_.Delete(record.id));
+  return nobody;
+}
+
+absl::StatusOr<BuildRecord> Builds::Impl::Enqueue(BuildRecord record) {
+  KDBG_RETURN_IF_ERROR(active_.CheckRoom());
+  KDBG_RETURN_IF_ERROR(BuildLog::Open(LogPath(record.id), settings_.log_limit_bytes).status());
+  KDBG_RETURN_IF_ERROR(table_.Insert(record));
+  active_.Add(record);
+  return Current(std::move(record));
 }
 
 BuildRecord Builds::Impl::Current(BuildRecord stored) const {
-  {
-    absl::MutexLock lock(&mutex_);
-    const auto found = active_.find(stored.id);
-    if (found != active_.end()) {
-      BuildRecord record = found->second.record;
-      record.sequence = stored.sequence;
-      record.progress.queue_position = queue_.Position(record.id);
-      return record;
-    }
+  if (std::optional<BuildRecord> active = active_.Find(stored.id)) {
+    active->sequence = stored.sequence;
+    return *std::move(active);
   }
   if (IsFinal(stored.state)) return stored;
   // It ended since it was read: its end was written before it left the list.
@@ -248,35 +229,13 @@ absl::StatusOr<BuildRecord> Builds::Impl::Get(std::string_view id) const {
 
 absl::StatusOr<BuildRecord> Builds::Impl::Cancel(std::string_view id) {
   KDBG_RETURN_IF_ERROR(table_.Get(id).status());
-  std::stop_source stop(std::nostopstate);
-  BuildRecord waiting;
-  {
-    absl::MutexLock lock(&mutex_);
-    const auto found = active_.find(id);
-    if (found != active_.end()) {
-      found->second.cancelled = true;
-      stop = found->second.stop;
-      if (queue_.Remove(id)) {
-        waiting = found->second.record;
-        active_.erase(found);
-      }
-    }
+  BuildRecord left;
+  if (active_.Leave(id, &left) == ActiveBuilds::Leaving::kLeft) {
+    const auto ended = Conclude({std::move(left)}, absl::CancelledError(""), /*cancelled=*/true);
+    active_.Forget(id);
+    AnnounceEnd(ended.front());
   }
-  if (!waiting.id.empty()) {
-    const BuildRecord cancelled =
-        Conclude(std::move(waiting), absl::CancelledError(""), /*cancelled=*/true);
-    KDBG_RETURN_IF_ERROR(table_.Update(cancelled));
-    Announce(cancelled);
-    return cancelled;
-  }
-  stop.request_stop();
-  {
-    absl::MutexLock lock(&mutex_);
-    const std::string wanted(id);
-    const auto gone = [this, &wanted]()
-                          ABSL_NO_THREAD_SAFETY_ANALYSIS { return !active_.contains(wanted); };
-    mutex_.Await(absl::Condition(&gone));
-  }
+  active_.AwaitEnd(id);
   return table_.Get(id);
 }
 
@@ -317,99 +276,75 @@ void Builds::Impl::Announce(const BuildRecord& record) {
   log_changes_.Notify(record.id);
 }
 
-void Builds::Impl::OnChange(const std::string& id, const BuildProgress& progress,
+void Builds::Impl::OnChange(const std::string& work, const BuildProgress& progress,
                             std::int64_t log_size) {
-  BuildRecord record;
-  {
-    absl::MutexLock lock(&mutex_);
-    const auto found = active_.find(id);
-    if (found == active_.end()) return;
-    found->second.record.progress = progress;
-    found->second.record.log_size_bytes = log_size;
-    record = found->second.record;
+  for (const BuildRecord& member : active_.Advance(work, progress, log_size)) {
+    changes_.Notify(member);
   }
-  changes_.Notify(record);
 }
 
 void Builds::Impl::Work() {
-  while (true) {
-    BuildQueue::Entry entry;
-    {
-      absl::MutexLock lock(&mutex_);
-      const auto awake = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-        return ending_ || queue_.CanStart();
-      };
-      mutex_.Await(absl::Condition(&awake));
-      if (ending_) return;
-      entry = *queue_.Start();
-    }
-    RunOne(entry);
+  while (const auto started = active_.Next(parts_.clock.Now())) {
+    const std::vector<BuildRecord> ended = Do(*started);
+    active_.Remove(started->work);
+    // After they have left the list: who is told looks at the database.
+    for (const BuildRecord& record : ended) AnnounceEnd(record);
   }
 }
 
-void Builds::Impl::RunOne(const BuildQueue::Entry& entry) {
-  BuildRecord record;
-  std::stop_token stop;
-  {
-    absl::MutexLock lock(&mutex_);
-    Active& active = active_[entry.id];
-    active.record.state = BuildState::kRunning;
-    active.record.start_time = parts_.clock.Now();
-    record = active.record;
-    stop = active.stop.get_token();
+std::vector<BuildRecord> Builds::Impl::Do(const ActiveBuilds::Started& started) {
+  const std::string& work = started.work;
+  absl::Status saved;
+  for (const BuildRecord& member : started.members) {
+    saved.Update(table_.Update(member));
+    changes_.Notify(member);
   }
-  absl::Status saved = table_.Update(record);
-  changes_.Notify(record);
-  BuildJob job(
-      parts_, settings_, table_, record,
-      {.on_change = [this, id = entry.id](const BuildProgress& progress,
-                                          std::int64_t size) { OnChange(id, progress, size); },
-       .on_log = [this, id = entry.id] { log_changes_.Notify(id); }},
-      stop);
-  absl::StatusOr<BuildRecord> result = saved.ok() ? job.Run() : saved;
-  bool cancelled = false;
-  bool ending = false;
-  {
-    absl::MutexLock lock(&mutex_);
-    cancelled = active_[entry.id].cancelled;
-    ending = ending_;
+  BuildJob job(parts_, settings_, table_, started.members.front(),
+               {.on_change = [&](const BuildProgress& progress,
+                                 std::int64_t size) { OnChange(work, progress, size); },
+                .on_log =
+                    [&] {
+                      for (const auto& member : active_.MembersOf(work))
+                        log_changes_.Notify(member);
+                    },
+                .members = [&] { return active_.Close(work); }},
+               started.stop);
+  absl::StatusOr<std::vector<BuildRecord>> done =
+      saved.ok() ? job.Run() : absl::StatusOr<std::vector<BuildRecord>>(saved);
+  const bool cancelled = active_.WasCancelled(work);
+  if (!done.ok()) {
+    // Those that the end of the daemon interrupts stay RUNNING in the database: the next start
+    // queues them again.
+    if (active_.ending() && !cancelled && started.stop.stop_requested()) return {};
+    return Conclude(active_.Close(work), done.status(), cancelled);
   }
-  BuildRecord final = job.record();
-  if (result.ok()) {
-    if (!final.answered_from_store && final.kind() == BuildKind::kKernel) {
-      indexer_->Add(final.artifact_id);
-    }
-  } else if (!cancelled && ending && stop.stop_requested()) {
-    // Stays RUNNING in the database, so that the next start queues it again.
-    absl::MutexLock lock(&mutex_);
-    queue_.Finish(entry);
-    active_.erase(entry.id);
-    return;
-  } else {
-    final = Conclude(std::move(final), result.status(), cancelled);
-    if (absl::Status updated = table_.Update(final); !updated.ok()) {
-      spdlog::error("builds/{} cannot be recorded: {}", final.id, updated.ToString());
-    }
+  const BuildRecord& eldest = done->front();
+  if (!eldest.answered_from_store && eldest.kind() == BuildKind::kKernel) {
+    indexer_->Add(eldest.artifact_id);
   }
-  spdlog::info("builds/{} of {} {}", final.id, final.owner, ToString(final.state));
-  {
-    absl::MutexLock lock(&mutex_);
-    queue_.Finish(entry);
-    active_.erase(entry.id);
-  }
-  Announce(final);
+  return *std::move(done);
 }
 
-BuildRecord Builds::Impl::Conclude(BuildRecord record, const absl::Status& status,
-                                   bool cancelled) const {
-  record.end_time = parts_.clock.Now();
-  if (cancelled && absl::IsCancelled(status)) {
-    record.state = BuildState::kCancelled;
-    return record;
+std::vector<BuildRecord> Builds::Impl::Conclude(std::vector<BuildRecord> members,
+                                                const absl::Status& status, bool cancelled) {
+  for (BuildRecord& record : members) {
+    record.end_time = parts_.clock.Now();
+    if (cancelled && absl::IsCancelled(status)) {
+      record.state = BuildState::kCancelled;
+    } else {
+      record.state = BuildState::kFailed;
+      record.failure = FailureOf(status);
+    }
+    if (absl::Status updated = table_.Update(record); !updated.ok()) {
+      spdlog::error("builds/{} cannot be recorded: {}", record.id, updated.ToString());
+    }
   }
-  record.state = BuildState::kFailed;
-  record.failure = FailureOf(status);
-  return record;
+  return members;
+}
+
+void Builds::Impl::AnnounceEnd(const BuildRecord& record) {
+  spdlog::info("builds/{} of {} {}", record.id, record.owner, ToString(record.state));
+  Announce(record);
 }
 
 std::span<const state::Migration> Builds::Migrations() { return BuildTable::Migrations(); }

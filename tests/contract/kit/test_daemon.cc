@@ -160,7 +160,7 @@ SeededBuild TestDaemon::Seed(store::Artifact artifact, build::BuildRequest reque
     return absl::OkStatus();
   }),
        "seed artifact");
-  Need(build::BuildTable(*database_).Insert(record, record.id), "seed build");
+  Need(build::BuildTable(*database_).Insert(record), "seed build");
   return {record.id, record.artifact_id};
 }
 

@@ -31,7 +31,7 @@ class BuildLogTest : public ::testing::Test {
 };
 
 TEST_F(BuildLogTest, IsReadByOffsetWhileItGrows) {
-  auto log = BuildLog::Create(path_, 1000);
+  auto log = BuildLog::Open(path_, 1000);
   ASSERT_TRUE(log.ok());
   ASSERT_TRUE(log->Append("hello ").ok());
   EXPECT_EQ(ReadLogFile(path_, 2, 3)->data, "llo");
@@ -50,7 +50,7 @@ TEST_F(BuildLogTest, AnOffsetBeyondTheEndIsAnError) {
 }
 
 TEST_F(BuildLogTest, BeyondItsLimitItKeepsTheEndAndSaysWhatIsMissing) {
-  auto log = BuildLog::Create(path_, 100);
+  auto log = BuildLog::Open(path_, 100);
   ASSERT_TRUE(log.ok());
   for (int i = 0; i < 10'000; ++i) {
     ASSERT_TRUE(log->Append("line " + std::to_string(i) + "\n").ok());

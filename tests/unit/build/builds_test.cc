@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -394,13 +395,148 @@ TEST_F(BuildsTest, CancelEndsARunningBuildAndAWaitingOne) {
                   .until_cancelled = true,
                   .effect = [&](const host::Sandbox&) { started.Notify(); }});
   const auto running = builds_->Create("alice", KernelRequestOf(source));
-  const auto waiting = builds_->Create("alice", KernelRequestOf(source));
+  const auto waiting = builds_->Create("bob", KernelRequestOf(source));
   started.WaitForNotification();
   EXPECT_EQ(builds_->Get(waiting->id)->progress.queue_position, 1);
   EXPECT_EQ(builds_->Cancel(waiting->id)->state, BuildState::kCancelled);
   EXPECT_EQ(builds_->Cancel(running->id)->state, BuildState::kCancelled);
   EXPECT_EQ(builds_->Cancel(running->id)->state, BuildState::kCancelled);
   EXPECT_TRUE(builds_->ReadLog(running->id, 0, 1 << 20)->ended);
+}
+
+// make at the compile step until the test lets it go on.
+class HeldCompile {
+ public:
+  std::function<void(const host::Sandbox&)> Effect() {
+    return [this](const host::Sandbox&) {
+      started_.Notify();
+      go_on_.WaitForNotification();
+    };
+  }
+  void AwaitStart() { started_.WaitForNotification(); }
+  void GoOn() { go_on_.Notify(); }
+
+ private:
+  absl::Notification started_;
+  absl::Notification go_on_;
+};
+
+TEST_F(BuildsTest, WhoAsksForWhatIsBeingMadeJoinsAndSeesTheOneLog) {
+  const std::string source = KernelSource();
+  HeldCompile held;
+  runner_.Expect({.output = "the one log\n", .error = {}, .result = {}, .effect = held.Effect()});
+  ExpectCompile();
+  const auto first = builds_->Create("alice", KernelRequestOf(source));
+  held.AwaitStart();
+  const auto second = builds_->Create("alice", KernelRequestOf(source));
+  ASSERT_TRUE(second.ok()) << second.status();
+  EXPECT_NE(second->id, first->id);
+  EXPECT_EQ(second->state, BuildState::kRunning);
+  held.GoOn();
+  EXPECT_EQ(Finish(*first).state, Finish(*second).state);
+  EXPECT_EQ(runner_.started().size(), 1u);  // its config is not left by the fake: it ends there
+  EXPECT_THAT(LogOf(*first), HasSubstr("the one log"));
+  EXPECT_EQ(LogOf(*first), LogOf(*second));
+  // Each is deleted by itself.
+  ASSERT_TRUE(builds_->Delete(first->id).ok());
+  EXPECT_THAT(LogOf(*second), HasSubstr("the one log"));
+}
+
+TEST_F(BuildsTest, BuildsThatJoinedGetOneArtifact) {
+  const std::string source = KernelSource();
+  HeldCompile held;
+  runner_.Expect({.output = {}, .error = {}, .result = {}, .effect = held.Effect()});
+  const auto other = builds_->Create("bob", KernelRequestOf(source));
+  held.AwaitStart();  // the only worker is busy: both of alice's wait
+  const auto first = builds_->Create("alice", KernelRequestOf(source));
+  const auto second = builds_->Create("alice", KernelRequestOf(source));
+  EXPECT_EQ(builds_->Get(second->id)->progress.queue_position, 1);
+  ExpectConfigure();
+  ExpectCompile();
+  held.GoOn();
+  const BuildRecord one = Finish(*first);
+  const BuildRecord two = Finish(*second);
+  ASSERT_EQ(one.state, BuildState::kSucceeded) << LogOf(one);
+  EXPECT_EQ(two.state, BuildState::kSucceeded);
+  EXPECT_EQ(one.artifact_id, two.artifact_id);
+  EXPECT_EQ(LogOf(one), LogOf(two));
+}
+
+TEST_F(BuildsTest, CancellingOneOfTwoThatJoinedLeavesTheOther) {
+  const std::string source = KernelSource();
+  HeldCompile held;
+  ExpectConfigure();
+  runner_.Expect({.output = "  CC      init/main.o\n",
+                  .error = "/src/init/main.c:1:1: error: expected ';'\n",
+                  .result = Ended(2, host::EndCause::kExited),
+                  .effect = held.Effect()});
+  const auto first = builds_->Create("alice", KernelRequestOf(source));
+  held.AwaitStart();
+  const auto second = builds_->Create("alice", KernelRequestOf(source));
+  EXPECT_EQ(builds_->Cancel(first->id)->state, BuildState::kCancelled);
+  EXPECT_TRUE(builds_->ReadLog(first->id, 0, 1 << 20)->ended);
+  ASSERT_TRUE(builds_->Delete(first->id).ok());
+  // Who comes now joins what is left.
+  const auto third = builds_->Create("alice", KernelRequestOf(source));
+  EXPECT_EQ(third->state, BuildState::kRunning);
+  held.GoOn();
+  EXPECT_EQ(Finish(*second).failure->reason, Reason::kCompileError);
+  EXPECT_EQ(Finish(*third).failure->reason, Reason::kCompileError);
+  EXPECT_THAT(LogOf(*third), HasSubstr("init/main.o"));
+}
+
+TEST_F(BuildsTest, TheLastOneToCancelEndsTheWork) {
+  const std::string source = KernelSource();
+  absl::Notification started;
+  runner_.Expect({.output = {},
+                  .error = {},
+                  .result = {},
+                  .until_cancelled = true,
+                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  const auto first = builds_->Create("alice", KernelRequestOf(source));
+  started.WaitForNotification();
+  const auto second = builds_->Create("alice", KernelRequestOf(source));
+  EXPECT_EQ(builds_->Cancel(second->id)->state, BuildState::kCancelled);
+  EXPECT_EQ(builds_->Get(first->id)->state, BuildState::kRunning);
+  EXPECT_EQ(builds_->Cancel(first->id)->state, BuildState::kCancelled);
+}
+
+TEST_F(BuildsTest, NobodyJoinsWhatHeMayNotHave) {
+  const std::string source = KernelSource();
+  HeldCompile held;
+  runner_.Expect({.output = {}, .error = {}, .result = {}, .effect = held.Effect()});
+  BuildRequest request = KernelRequestOf(source);
+  const auto first = builds_->Create("alice", request);
+  held.AwaitStart();
+  EXPECT_EQ(builds_->Create("bob", request)->state, BuildState::kQueued);
+  request.is_private = true;
+  EXPECT_EQ(builds_->Create("alice", request)->state, BuildState::kQueued);
+  request.is_private = false;
+  std::get<KernelRequest>(request.spec).skip_cache = true;
+  EXPECT_EQ(builds_->Create("alice", request)->state, BuildState::kQueued);
+  held.GoOn();
+}
+
+TEST_F(BuildsTest, AfterARestartOneLogGoesOnForAllThatJoined) {
+  const std::string source = KernelSource();
+  absl::Notification started;
+  runner_.Expect({.output = "before\n",
+                  .error = {},
+                  .result = {},
+                  .until_cancelled = true,
+                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  const auto first = builds_->Create("alice", KernelRequestOf(source));
+  started.WaitForNotification();
+  const auto second = builds_->Create("alice", KernelRequestOf(source));
+  builds_.reset();
+  ExpectConfigure();
+  ExpectCompile();
+  OpenBuilds();
+  EXPECT_EQ(Finish(*first).state, BuildState::kSucceeded);
+  EXPECT_EQ(Finish(*second).artifact_id, Finish(*first).artifact_id);
+  EXPECT_THAT(LogOf(*second), ::testing::StartsWith("before\n"));
+  EXPECT_THAT(LogOf(*second), HasSubstr("CC      init/main.o"));
+  EXPECT_EQ(LogOf(*first), LogOf(*second));
 }
 
 TEST_F(BuildsTest, WhatARestartInterruptedIsBuiltAgain) {
