@@ -51,7 +51,7 @@ absl::Status ActiveBuilds::CheckRoom() const {
   return absl::OkStatus();
 }
 
-void ActiveBuilds::Add(BuildRecord build) {
+int ActiveBuilds::Add(BuildRecord build) {
   absl::MutexLock lock(&mutex_);
   Entry& entry = works_[build.id];
   entry.queued = {build.id, build.owner, build.workspace};
@@ -61,6 +61,7 @@ void ActiveBuilds::Add(BuildRecord build) {
   queue_.Add(entry.queued);
   const std::string id = build.id;
   members_[id] = {.record = std::move(build), .work = id};
+  return queue_.Position(id);
 }
 
 std::vector<BuildRecord> ActiveBuilds::Records(const Entry& entry) const {

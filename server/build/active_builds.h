@@ -39,8 +39,8 @@ class ActiveBuilds {
   bool Join(std::string_view work, BuildRecord build);
   // RESOURCE_EXHAUSTED (kQueueFull), UNAVAILABLE (kDraining).
   absl::Status CheckRoom() const;
-  // A new work with this one member, at the end of the queue.
-  void Add(BuildRecord build);
+  // A new work with this one member. Its place in the queue.
+  int Add(BuildRecord build);
 
   // ---- Working
 

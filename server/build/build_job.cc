@@ -96,7 +96,9 @@ absl::StatusOr<std::vector<BuildRecord>> BuildJob::Run() {
   KDBG_ASSIGN_OR_RETURN(BuildRun run, Prepare(lease));
   absl::StatusOr<std::vector<BuildRecord>> done = MakeAndPublish(run, lease);
   if (!done.ok()) {
-    (void)run.Say(std::string(done.status().message()));
+    // Who stopped it, and whether it goes on, is for the record to say.
+    (void)run.Say(absl::IsCancelled(done.status()) ? "stopped"
+                                                   : std::string(done.status().message()));
     KDBG_RETURN_IF_ERROR(run.FinishLog());
   }
   return done;
@@ -154,7 +156,10 @@ absl::StatusOr<BuildRun> BuildJob::Prepare(const source::Workspaces::Lease& leas
                         .stop = stop_,
                         .on_change = events_.on_change,
                         .on_log = events_.on_log};
-  return BuildRun(std::move(parts), std::move(log), record_.progress);
+  const bool resumed = log.size_bytes() > 0;
+  BuildRun run(std::move(parts), std::move(log), record_.progress);
+  if (resumed) KDBG_RETURN_IF_ERROR(run.Resume());
+  return run;
 }
 
 absl::StatusOr<BuiltArtifact> BuildJob::Make(BuildRun& run, source::Workspaces::Lease& lease) {
@@ -170,7 +175,7 @@ absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(BuildRun& run, source::Workspac
   KDBG_ASSIGN_OR_RETURN(WorkspaceMemory memory, table_.Recall(lease.id()));
   const std::string config_key = ConfigKey(request, toolchain_);
   run.EnterPhase(BuildPhase::kCheckingOut);
-  if (request.clean) {
+  if (request.clean && !run.resumed()) {
     memory.config_key.clear();
     KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
     KDBG_RETURN_IF_ERROR(lease.ClearBuild());
@@ -185,14 +190,19 @@ absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(BuildRun& run, source::Workspac
     KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
     KDBG_RETURN_IF_ERROR(builder.Configure());
     memory.config_key = config_key;
-    if (from_nothing) memory.incremental_steps = 0;
+    if (from_nothing) {
+      memory.incremental_steps = 0;
+      memory.begun_steps = 0;
+    }
   }
   memory.tree = source_.tree;
   KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
-  SetExpectation(run, from_nothing, memory);
-  KDBG_ASSIGN_OR_RETURN(BuiltArtifact built, builder.Build());
-  (from_nothing ? memory.full_steps : memory.incremental_steps) = run.progress().steps_done;
-  KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
+  KDBG_RETURN_IF_ERROR(SetExpectation(run, memory));
+  absl::StatusOr<BuiltArtifact> built = builder.Build();
+  NoteSteps(run, built.ok(), memory);
+  if (absl::Status noted = table_.Remember(lease.id(), memory); built.ok() && !noted.ok()) {
+    return noted;
+  }
   return built;
 }
 
@@ -205,14 +215,34 @@ bool BuildJob::MayConfigureOtherwise(const std::string& earlier_tree) const {
   return !changed.ok() || std::any_of(changed->begin(), changed->end(), Builder::DecidesConfig);
 }
 
-void BuildJob::SetExpectation(BuildRun& run, bool from_nothing,
-                              const WorkspaceMemory& memory) const {
-  if (!from_nothing) {
+// What other builds did of a build from nothing before this one; its own earlier part is in its
+// log and so counted.
+std::int64_t BuildJob::StepsBefore(const BuildRun& run, const WorkspaceMemory& memory) {
+  return run.resumed() ? 0 : memory.begun_steps.value_or(0);
+}
+
+absl::Status BuildJob::SetExpectation(BuildRun& run, const WorkspaceMemory& memory) const {
+  if (!memory.begun_steps) {
     run.SetExpected(memory.incremental_steps, /*estimated=*/false);
-  } else if (memory.full_steps > 0) {
-    run.SetExpected(memory.full_steps, /*estimated=*/false);
+    return absl::OkStatus();
+  }
+  KDBG_ASSIGN_OR_RETURN(std::int64_t steps, table_.FullStepsOf(memory.config_key));
+  const bool estimated = steps == 0;
+  if (estimated) steps = EstimatedSteps(record_.request);
+  steps = std::max({std::int64_t{1}, steps - StepsBefore(run, memory), run.progress().steps_done});
+  run.SetExpected(steps, estimated);
+  return absl::OkStatus();
+}
+
+void BuildJob::NoteSteps(const BuildRun& run, bool finished, WorkspaceMemory& memory) {
+  const std::int64_t steps = StepsBefore(run, memory) + run.progress().steps_done;
+  if (!memory.begun_steps) {
+    if (finished) memory.incremental_steps = steps;
+  } else if (finished) {
+    memory.full_steps = steps;
+    memory.begun_steps.reset();
   } else {
-    run.SetExpected(EstimatedSteps(record_.request), /*estimated=*/true);
+    memory.begun_steps = steps;
   }
 }
 

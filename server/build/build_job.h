@@ -57,7 +57,9 @@ class BuildJob {
                                          const Request& request);
   template <typename Builder>
   bool MayConfigureOtherwise(const std::string& earlier_tree) const;
-  void SetExpectation(BuildRun& run, bool from_nothing, const WorkspaceMemory& memory) const;
+  static std::int64_t StepsBefore(const BuildRun& run, const WorkspaceMemory& memory);
+  absl::Status SetExpectation(BuildRun& run, const WorkspaceMemory& memory) const;
+  static void NoteSteps(const BuildRun& run, bool finished, WorkspaceMemory& memory);
   absl::StatusOr<std::vector<BuildRecord>> Publish(BuildRun& run, BuiltArtifact built);
 
   const BuildParts& parts_;

@@ -49,6 +49,23 @@ bool IsStepLine(std::string_view line) {
 BuildRun::BuildRun(Parts parts, BuildLog log, BuildProgress progress)
     : parts_(std::move(parts)), log_(std::move(log)), progress_(progress) {}
 
+absl::Status BuildRun::Resume() {
+  resumed_ = true;
+  std::string text(std::size_t{64} << 10, '\0');
+  FailureDiagnosis earlier;  // what was wrong before is for that run to say
+  for (off_t at = 0;;) {
+    const ssize_t got = ::pread(log_.file().get(), text.data(), text.size(), at);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return ErrnoError(errno, "read the log of a build");
+    if (got == 0) break;
+    TakeOutput(std::string_view(text).substr(0, static_cast<std::size_t>(got)), earlier);
+    at += got;
+  }
+  if (!line_.empty()) KDBG_RETURN_IF_ERROR(log_.Append("\n"));
+  line_.clear();
+  return Say("kdbgd was started anew; the build goes on from its objects");
+}
+
 void BuildRun::EnterPhase(BuildPhase phase) {
   phases_.emplace_back(phase, absl::Now());
   progress_.phase = phase;
@@ -135,7 +152,10 @@ absl::Status BuildRun::Run(const BuildCommand& command) {
   absl::Status pumped = Pump(reading.get(), diagnosis);
   if (!pumped.ok()) run->Cancel();
   const host::SandboxResult result = run->Wait();
-  if (!line_.empty()) TakeOutput("\n", diagnosis);
+  if (!line_.empty()) {
+    pumped.Update(log_.Append("\n"));
+    TakeOutput("\n", diagnosis);
+  }
   Notify();
   if (parts_.stop.stop_requested()) return absl::CancelledError("the build was cancelled");
   KDBG_RETURN_IF_ERROR(pumped);

@@ -59,6 +59,10 @@ class BuildRun {
   std::int64_t log_size() const { return log_.size_bytes(); }
   const UniqueFd& log_file() const { return log_.file(); }
 
+  // Goes on where an earlier run of the daemon was cut off: the log has its part already.
+  absl::Status Resume();
+  bool resumed() const { return resumed_; }
+
   void EnterPhase(BuildPhase phase);
   void SetExpected(std::int64_t steps, bool estimated);
   void SetCacheCounts(std::int64_t hits, std::int64_t misses);
@@ -88,6 +92,7 @@ class BuildRun {
   Parts parts_;
   BuildLog log_;
   BuildProgress progress_;
+  bool resumed_ = false;
   std::string line_;  // the line that is not complete yet
   bool change_pending_ = false;
   absl::Time last_notified_ = absl::InfinitePast();

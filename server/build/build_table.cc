@@ -42,6 +42,7 @@ CREATE TABLE build_workspaces (
 );
 CREATE TABLE build_indexes_wanted (artifact_id TEXT PRIMARY KEY);
 )"},
+    {"build", 2, "ALTER TABLE build_workspaces ADD COLUMN begun_steps INTEGER"},
 };
 
 constexpr std::string_view kColumns =
@@ -196,21 +197,39 @@ absl::StatusOr<WorkspaceMemory> BuildTable::Recall(std::string_view workspace_id
   WorkspaceMemory memory;
   KDBG_RETURN_IF_ERROR(database_.Read([&](state::Transaction& transaction) {
     return transaction.Query(
-        "SELECT config_key, tree, full_steps, incremental_steps FROM build_workspaces "
-        "WHERE id = ?",
+        "SELECT config_key, tree, full_steps, incremental_steps, begun_steps "
+        "FROM build_workspaces WHERE id = ?",
         workspace_id, [&](const state::Row& row) {
           memory = {row.Text(0), row.Text(1), row.Integer(2), row.Integer(3)};
+          if (!row.IsNull(4)) memory.begun_steps = row.Integer(4);
           return absl::OkStatus();
         });
   }));
   return memory;
 }
 
+absl::StatusOr<std::int64_t> BuildTable::FullStepsOf(std::string_view config_key) const {
+  std::int64_t steps = 0;
+  KDBG_RETURN_IF_ERROR(database_.Read([&](state::Transaction& transaction) {
+    return transaction.Query("SELECT max(full_steps) FROM build_workspaces WHERE config_key = ?",
+                             config_key, [&](const state::Row& row) {
+                               steps = row.Integer(0);
+                               return absl::OkStatus();
+                             });
+  }));
+  return steps;
+}
+
 absl::Status BuildTable::Remember(std::string_view workspace_id, const WorkspaceMemory& memory) {
+  const state::Value begun =
+      memory.begun_steps ? state::ToValue(*memory.begun_steps) : state::Value(state::Null());
   return database_.Write([&](state::Transaction& transaction) {
     return transaction
-        .Execute("INSERT OR REPLACE INTO build_workspaces VALUES (?, ?, ?, ?, ?)", workspace_id,
-                 memory.config_key, memory.tree, memory.full_steps, memory.incremental_steps)
+        .ExecuteValues(
+            "INSERT OR REPLACE INTO build_workspaces (id, config_key, tree, full_steps, "
+            "incremental_steps, begun_steps) VALUES (?, ?, ?, ?, ?, ?)",
+            {ToValue(workspace_id), ToValue(memory.config_key), ToValue(memory.tree),
+             ToValue(memory.full_steps), ToValue(memory.incremental_steps), begun})
         .status();
   });
 }

@@ -24,6 +24,8 @@ struct WorkspaceMemory {
   std::string tree;                    // the one the config was made for
   std::int64_t full_steps = 0;         // of the last build from nothing
   std::int64_t incremental_steps = 0;  // of the last one that was not, after the last full one
+  // Done by a build from nothing that was cut off: the next one goes on from there.
+  std::optional<std::int64_t> begun_steps = std::nullopt;
 };
 
 class BuildTable {
@@ -51,6 +53,8 @@ class BuildTable {
   absl::StatusOr<std::vector<BuildRecord>> Unfinished() const;  // oldest first
 
   absl::StatusOr<WorkspaceMemory> Recall(std::string_view workspace_id) const;
+  // Of the last build from nothing with this config, in any workspace; 0 when there was none.
+  absl::StatusOr<std::int64_t> FullStepsOf(std::string_view config_key) const;
   absl::Status Remember(std::string_view workspace_id, const WorkspaceMemory& memory);
 
   // Artifacts of kernels whose gdb index is still to be made.

@@ -207,8 +207,8 @@ absl::StatusOr<BuildRecord> Builds::Impl::Enqueue(BuildRecord record) {
   KDBG_RETURN_IF_ERROR(active_.CheckRoom());
   KDBG_RETURN_IF_ERROR(BuildLog::Open(LogPath(record.id), settings_.log_limit_bytes).status());
   KDBG_RETURN_IF_ERROR(table_.Insert(record));
-  active_.Add(record);
-  return Current(std::move(record));
+  record.progress.queue_position = active_.Add(record);
+  return record;
 }
 
 BuildRecord Builds::Impl::Current(BuildRecord stored) const {

@@ -12,6 +12,7 @@
 #include "proto/support/status_macros.h"
 #include "server/build/build_facts.h"
 #include "server/build/json_writer.h"
+#include "server/build/make_script.h"
 
 namespace kdbg::build {
 namespace {
@@ -58,7 +59,7 @@ if grep -q '^CONFIG_GDB_SCRIPTS=y' .config && grep -q '^scripts_gdb' /src/Makefi
 fi
 jobs=$1
 shift
-make -j"$jobs" "$@" $targets
+resumable_make -j"$jobs" "$@" $targets
 for script in /src/scripts/clang-tools/gen_compile_commands.py /src/scripts/gen_compile_commands.py
 do
   [ -f "$script" ] || continue
@@ -256,7 +257,7 @@ absl::StatusOr<BuiltArtifact> KernelBuilder::Build() {
 }
 
 absl::Status KernelBuilder::Compile() {
-  return run_.Run(Make("make", std::string(kCompileScript),
+  return run_.Run(Make("make", fmt::format("{}{}", kResumableMake, kCompileScript),
                        {std::string(traits_.image_target), std::to_string(run_.jobs())}));
 }
 

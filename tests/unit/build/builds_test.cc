@@ -539,6 +539,40 @@ TEST_F(BuildsTest, AfterARestartOneLogGoesOnForAllThatJoined) {
   EXPECT_EQ(LogOf(*first), LogOf(*second));
 }
 
+TEST_F(BuildsTest, StepsAreCountedOnAfterARestart) {
+  const std::string source = KernelSource();
+  absl::Notification started;
+  ExpectConfigure();
+  runner_.Expect({.output = "  CC      kernel/a.o\n  CC      kernel/b.o\n  C",
+                  .error = {},
+                  .result = {},
+                  .until_cancelled = true,
+                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  const auto build = builds_->Create("alice", KernelRequestOf(source));
+  started.WaitForNotification();
+  builds_.reset();
+  ExpectCompile();
+  OpenBuilds();
+  const BuildRecord done = Finish(*build);
+  ASSERT_EQ(done.state, BuildState::kSucceeded) << LogOf(done);
+  EXPECT_EQ(done.progress.steps_done, 5);
+  EXPECT_THAT(LogOf(done), HasSubstr("  C\n[kdbgd: "));  // no line is torn
+}
+
+TEST_F(BuildsTest, WhatIsExpectedIsKnownFromAnyBuildOfThatConfig) {
+  ExpectConfigure();
+  ExpectCompile();
+  BuildRequest request = KernelRequestOf(KernelSource());
+  ASSERT_TRUE(Run(request).progress.steps_expected_estimated);
+  request.display_name = "another";
+  std::get<KernelRequest>(request.spec).skip_cache = true;
+  ExpectConfigure();
+  ExpectCompile();
+  const BuildRecord second = Run(request);
+  EXPECT_FALSE(second.progress.steps_expected_estimated);
+  EXPECT_EQ(second.progress.steps_expected, 3);
+}
+
 TEST_F(BuildsTest, WhatARestartInterruptedIsBuiltAgain) {
   const std::string source = KernelSource();
   absl::Notification started;
