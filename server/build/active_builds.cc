@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "proto/contract/error.h"
 
 namespace kdbg::build {
@@ -71,11 +72,13 @@ std::vector<BuildRecord> ActiveBuilds::Records(const Entry& entry) const {
 }
 
 std::optional<ActiveBuilds::Started> ActiveBuilds::Next(absl::Time now) {
+  const absl::Time called = absl::Now();
   absl::MutexLock lock(&mutex_);
   const auto awake = [this]()
                          ABSL_NO_THREAD_SAFETY_ANALYSIS { return ending_ || queue_.CanStart(); };
   mutex_.Await(absl::Condition(&awake));
   if (ending_) return std::nullopt;
+  now += absl::Now() - called;
   const BuildQueue::Entry next = *queue_.Start();
   const Entry& entry = works_.at(next.id);
   for (const std::string& id : entry.members) {

@@ -442,6 +442,14 @@ TEST_F(BuildsTest, WhoAsksForWhatIsBeingMadeJoinsAndSeesTheOneLog) {
   EXPECT_THAT(LogOf(*second), HasSubstr("the one log"));
 }
 
+TEST_F(BuildsTest, ABuildStartsWhenItIsTakenUpNotWhenTheWorkerBeganToWait) {
+  ExpectConfigure();
+  ExpectCompile();
+  const BuildRecord build = Run(KernelRequestOf(KernelSource()));
+  ASSERT_EQ(build.state, BuildState::kSucceeded) << LogOf(build);
+  EXPECT_GE(*build.start_time, build.create_time);
+}
+
 TEST_F(BuildsTest, BuildsThatJoinedGetOneArtifact) {
   const std::string source = KernelSource();
   HeldCompile held;
