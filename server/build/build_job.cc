@@ -56,10 +56,6 @@ absl::Status CheckSpec(const BuildRequest& request) {
   return CheckInitramfsRequest(std::get<InitramfsRequest>(request.spec));
 }
 
-Architecture ArchitectureOf(const BuildRequest& request) {
-  return std::visit([](const auto& spec) { return spec.architecture; }, request.spec);
-}
-
 absl::StatusOr<Toolchain> FindToolchainFor(const BuildRequest& request) {
   const bool is_kernel = std::holds_alternative<KernelRequest>(request.spec);
   return FindToolchain(ArchitectureOf(request), is_kernel ? Target::kKernel : Target::kProgram);

@@ -26,7 +26,6 @@ std::string ActionKey(const BuildRequest& request, const std::string& tree,
 
 // UNIMPLEMENTED and INVALID_ARGUMENT of the request alone.
 absl::Status CheckSpec(const BuildRequest& request);
-Architecture ArchitectureOf(const BuildRequest& request);
 absl::StatusOr<Toolchain> FindToolchainFor(const BuildRequest& request);
 bool SkipsCache(const BuildRequest& request);
 

@@ -18,4 +18,8 @@ std::string_view ToString(BuildState state) {
   return "UNKNOWN";
 }
 
+Architecture ArchitectureOf(const BuildRequest& request) {
+  return std::visit([](const auto& spec) { return spec.architecture; }, request.spec);
+}
+
 }  // namespace kdbg::build

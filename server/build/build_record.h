@@ -68,6 +68,8 @@ struct BuildRequest {
   std::string request_id;  // may be empty; the same one again answers the build it made
 };
 
+Architecture ArchitectureOf(const BuildRequest& request);
+
 struct BuildFailure {
   Fault fault = Fault::kHost;
   Reason reason = Reason::kUnspecified;

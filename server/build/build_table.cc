@@ -152,17 +152,27 @@ absl::StatusOr<BuildRecord> BuildTable::FindByRequest(std::string_view owner,
                    request_id);
 }
 
-absl::StatusOr<BuildRecord> BuildTable::NewestSuccessful(std::string_view owner,
-                                                         BuildKind kind) const {
-  auto found = SelectOne("owner = ? AND kind = ? AND state = ?",
-                         {ToValue(owner), ToValue(kind), ToValue(BuildState::kSucceeded)}, "-");
-  if (!absl::IsNotFound(found.status())) return found;
+absl::StatusOr<BuildRecord> BuildTable::NewestSuccessful(
+    std::string_view owner, BuildKind kind, std::optional<Architecture> architecture) const {
+  // Who builds for several architectures has one of the one wanted among the newest.
+  KDBG_ASSIGN_OR_RETURN(
+      std::vector<BuildRecord> records,
+      Select(fmt::format("owner = ? AND kind = ? AND state = ? ORDER BY sequence DESC LIMIT {}",
+                         architecture ? 200 : 1),
+             {ToValue(owner), ToValue(kind), ToValue(BuildState::kSucceeded)}));
+  for (BuildRecord& record : records) {
+    if (!architecture || ArchitectureOf(record.request) == *architecture) return std::move(record);
+  }
   const std::string_view name = kind == BuildKind::kKernel ? "kernel" : "initramfs";
-  return MakeError(absl::StatusCode::kNotFound, Reason::kNoDefaultBuild,
-                   fmt::format("you have no {} build that succeeded: make one with `kdbgctl {} "
-                               "build`, or name one of another owner",
-                               name, name),
-                   {{"kind", std::string(name)}});
+  const std::string option =
+      architecture ? fmt::format(" --arch {}", TraitsOf(*architecture).name) : "";
+  return MakeError(
+      absl::StatusCode::kNotFound, Reason::kNoDefaultBuild,
+      fmt::format("you have no {} build{} that succeeded: make one with `kdbgctl {} "
+                  "build{}`, or name one of another owner",
+                  name, architecture ? fmt::format(" for {}", TraitsOf(*architecture).name) : "",
+                  name, option),
+      {{"kind", std::string(name)}});
 }
 
 absl::StatusOr<BuildRecord> BuildTable::FindByKey(std::string_view owner, std::string_view key,

@@ -44,7 +44,8 @@ class BuildTable {
   absl::StatusOr<BuildRecord> FindByName(std::string_view owner, std::string_view name) const;
   absl::StatusOr<BuildRecord> FindByRequest(std::string_view owner,
                                             std::string_view request_id) const;
-  absl::StatusOr<BuildRecord> NewestSuccessful(std::string_view owner, BuildKind kind) const;
+  absl::StatusOr<BuildRecord> NewestSuccessful(std::string_view owner, BuildKind kind,
+                                               std::optional<Architecture> architecture) const;
   // The newest success of this key that `is_private` allows to be answered with.
   absl::StatusOr<BuildRecord> FindByKey(std::string_view owner, std::string_view key,
                                         bool is_private) const;

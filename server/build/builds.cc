@@ -371,8 +371,9 @@ absl::StatusOr<BuildRecord> Builds::FindByName(std::string_view owner,
   return impl_->Current(std::move(record));
 }
 
-absl::StatusOr<BuildRecord> Builds::NewestSuccessful(std::string_view owner, BuildKind kind) const {
-  return impl_->table().NewestSuccessful(owner, kind);
+absl::StatusOr<BuildRecord> Builds::NewestSuccessful(
+    std::string_view owner, BuildKind kind, std::optional<Architecture> architecture) const {
+  return impl_->table().NewestSuccessful(owner, kind, architecture);
 }
 
 absl::StatusOr<std::vector<BuildRecord>> Builds::List(const ListQuery& query) const {

@@ -85,7 +85,9 @@ class Builds {
   absl::StatusOr<BuildRecord> Get(std::string_view id) const;
   absl::StatusOr<BuildRecord> FindByName(std::string_view owner,
                                          std::string_view display_name) const;  // the newest
-  absl::StatusOr<BuildRecord> NewestSuccessful(std::string_view owner, BuildKind kind) const;
+  absl::StatusOr<BuildRecord> NewestSuccessful(
+      std::string_view owner, BuildKind kind,
+      std::optional<Architecture> architecture = std::nullopt) const;
 
   struct ListQuery {
     std::optional<std::string> owner;  // absent: everybody's

@@ -61,9 +61,9 @@ absl::Status SessionServiceImpl::Promise(Call& call, const std::string& name,
   return NotImplemented(call, what);
 }
 
-absl::StatusOr<build::BuildRecord> SessionServiceImpl::ChooseBuild(const Call& call,
-                                                                   const std::string& name,
-                                                                   build::BuildKind kind) const {
+absl::StatusOr<build::BuildRecord> SessionServiceImpl::ChooseBuild(
+    const Call& call, const std::string& name, build::BuildKind kind,
+    std::optional<Architecture> architecture) const {
   if (!name.empty()) {
     KDBG_ASSIGN_OR_RETURN(
         build::BuildRecord build,
@@ -72,26 +72,32 @@ absl::StatusOr<build::BuildRecord> SessionServiceImpl::ChooseBuild(const Call& c
     KDBG_RETURN_IF_ERROR(CheckUsable(build, kind));
     return build;
   }
-  absl::StatusOr<build::BuildRecord> newest = builds_.NewestSuccessful(call.user(), kind);
-  if (!absl::IsNotFound(newest.status())) return newest;
-  return MakeError(absl::StatusCode::kNotFound, Reason::kNoDefaultBuild,
-                   fmt::format("{} has no successful {} build yet: run `kdbgctl {} build`, or name "
-                               "somebody else's",
-                               call.user(), KindName(kind), KindName(kind)),
-                   {{"kind", std::string(KindName(kind))}});
+  return builds_.NewestSuccessful(call.user(), kind, architecture);
 }
 
 absl::Status SessionServiceImpl::ChooseBuilds(const Call& call, const v1::Session& wanted,
                                               session::SessionRequest* request) const {
-  KDBG_ASSIGN_OR_RETURN(const build::BuildRecord kernel,
-                        ChooseBuild(call, wanted.kernel(), build::BuildKind::kKernel));
+  // One that is named decides the architecture of one that is not.
+  const bool with_initramfs = wanted.initramfs() != kNoInitramfs;
+  std::optional<build::BuildRecord> initramfs;
+  if (with_initramfs && !wanted.initramfs().empty()) {
+    KDBG_ASSIGN_OR_RETURN(initramfs, ChooseBuild(call, wanted.initramfs(),
+                                                 build::BuildKind::kInitramfs, std::nullopt));
+  }
+  std::optional<Architecture> architecture;
+  if (initramfs) architecture = build::ArchitectureOf(initramfs->request);
+  KDBG_ASSIGN_OR_RETURN(
+      const build::BuildRecord kernel,
+      ChooseBuild(call, wanted.kernel(), build::BuildKind::kKernel, architecture));
   request->kernel_build = kernel.id;
   request->kernel_artifact = kernel.artifact_id;
-  if (wanted.initramfs() == kNoInitramfs) return absl::OkStatus();
-  KDBG_ASSIGN_OR_RETURN(const build::BuildRecord initramfs,
-                        ChooseBuild(call, wanted.initramfs(), build::BuildKind::kInitramfs));
-  request->initramfs_build = initramfs.id;
-  request->initramfs_artifact = initramfs.artifact_id;
+  if (!with_initramfs) return absl::OkStatus();
+  if (!initramfs) {
+    KDBG_ASSIGN_OR_RETURN(initramfs, ChooseBuild(call, "", build::BuildKind::kInitramfs,
+                                                 build::ArchitectureOf(kernel.request)));
+  }
+  request->initramfs_build = initramfs->id;
+  request->initramfs_artifact = initramfs->artifact_id;
   return absl::OkStatus();
 }
 

@@ -63,7 +63,8 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
   absl::Status ChooseBuilds(const Call& call, const v1::Session& wanted,
                             session::SessionRequest* request) const;
   absl::StatusOr<build::BuildRecord> ChooseBuild(const Call& call, const std::string& name,
-                                                 build::BuildKind kind) const;
+                                                 build::BuildKind kind,
+                                                 std::optional<Architecture> architecture) const;
 
   CallGate& gate_;
   session::Sessions& sessions_;

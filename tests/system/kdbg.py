@@ -100,11 +100,15 @@ def eventually(condition, timeout=60, interval=0.1):
         time.sleep(interval)
 
 
-@contextlib.contextmanager
 def session(*arguments):
     """A session on the shared kernel and initramfs, as the JSON of the ready session; removed at the end."""
-    made = ctl("-o", "json", "session", "create", "--kernel", KERNEL, "--initramfs", INITRAMFS, *arguments)
-    made = made.json()
+    return session_on("--kernel", KERNEL, "--initramfs", INITRAMFS, *arguments)
+
+
+@contextlib.contextmanager
+def session_on(*arguments):
+    """The same on other builds."""
+    made = ctl("-o", "json", "session", "create", *arguments).json()
     try:
         yield made
     finally:

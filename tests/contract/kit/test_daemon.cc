@@ -187,18 +187,20 @@ SeededBuild TestDaemon::SeedKernel(const std::string& owner, bool is_private) {
   return Seed(std::move(artifact), std::move(request));
 }
 
-SeededBuild TestDaemon::SeedInitramfs(const std::string& owner) {
+SeededBuild TestDaemon::SeedInitramfs(const std::string& owner, Architecture architecture) {
   store::Artifact artifact;
   artifact.kind = store::ArtifactKind::kInitramfs;
   artifact.owner = owner;
-  artifact.architecture = TraitsOf(HostArchitecture()).name;
+  artifact.architecture = TraitsOf(architecture).name;
   artifact.attributes["announces"] = "1";
   const store::Blob blob = Need(blobs_->PutBytes("a cpio"), "seed blob");
   artifact.files.push_back({"initramfs.cpio", blob.digest, blob.size_bytes});
   build::BuildRequest request;
   request.display_name = "initramfs";
   request.source_id = "s-seeded";
-  request.spec = build::InitramfsRequest{};
+  build::InitramfsRequest initramfs;
+  initramfs.architecture = architecture;
+  request.spec = std::move(initramfs);
   return Seed(std::move(artifact), std::move(request));
 }
 

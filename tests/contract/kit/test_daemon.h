@@ -71,7 +71,8 @@ class TestDaemon {
   std::filesystem::path allowed_path() const { return directory_.path() / "allowed"; }
 
   SeededBuild SeedKernel(const std::string& owner, bool is_private = false);
-  SeededBuild SeedInitramfs(const std::string& owner);
+  SeededBuild SeedInitramfs(const std::string& owner,
+                            Architecture architecture = HostArchitecture());
   // A tar of one small file per name, as bytes.
   std::string Tar(const std::map<std::string, std::string>& files);
 

@@ -83,6 +83,22 @@ TEST_F(SessionsTest, TheDefaultIsTheCallersNewestKernelAndOthersSharedOnesCanBeN
   EXPECT_EQ(session->initramfs(), "none");
 }
 
+TEST_F(SessionsTest, TheDefaultInitramfsIsTheNewestForTheKernelsArchitecture) {
+  daemon_.SeedKernel("alice");
+  const bool on_arm64 = HostArchitecture() == Architecture::kArm64;
+  const Architecture other = on_arm64 ? Architecture::kX86_64 : Architecture::kArm64;
+  daemon_.SeedInitramfs("alice", other);
+  v1::CreateSessionRequest request = AtReset();
+  request.mutable_session()->clear_initramfs();
+  const auto refused = Create(alice_, request);
+  EXPECT_TRUE(HasReason(refused.status(), Reason::kNoDefaultBuild)) << refused.status();
+  const SeededBuild right = daemon_.SeedInitramfs("alice");
+  daemon_.SeedInitramfs("alice", other);
+  const auto session = Create(alice_, request);
+  ASSERT_TRUE(session.ok()) << session.status();
+  EXPECT_EQ(session->initramfs(), "builds/" + right.build_id);
+}
+
 TEST_F(SessionsTest, AnothersPrivateKernelIsNotThere) {
   const SeededBuild hidden = daemon_.SeedKernel("bob", /*is_private=*/true);
   v1::CreateSessionRequest request = AtReset();

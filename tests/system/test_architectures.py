@@ -1,0 +1,46 @@
+"""Kernels of other architectures, by Debian's cross compilers and emulators; small ones, to be quick."""
+
+import unittest
+
+import kdbg
+
+SMALL = ("PRINTK", "TTY", "BLK_DEV_INITRD", "BINFMT_ELF", "BINFMT_SCRIPT", "PROC_FS")
+
+
+def build(test, architecture, *symbols):
+    """The name of the build, which is forgotten at the end: it must not be what others get by default."""
+    name = f"small-{architecture}"
+    test.addCleanup(kdbg.ctl, "build", "rm", name)
+    items = [part for symbol in SMALL + symbols for part in ("--set", f"CONFIG_{symbol}=y")]
+    kdbg.ctl("kernel", "build", kdbg.LINUX, "--config", "allnoconfig", "--arch", architecture, "--name", name, *items,
+             timeout=1400)
+    return name
+
+
+class Arm64(unittest.TestCase):
+    def test_stops_at_start_kernel_and_reaches_its_shell(self):
+        kernel = build(self, "arm64", "SERIAL_AMBA_PL011", "SERIAL_AMBA_PL011_CONSOLE")
+        kdbg.ctl("initramfs", "build", "--busybox", kdbg.BUSYBOX, "--arch", "arm64", "--name", "small", timeout=600)
+        self.addCleanup(kdbg.ctl, "build", "rm", "small")
+        # The newest initramfs is the one for arm64; it is found without its name.
+        with kdbg.session_on("--kernel", kernel) as session:
+            shown = kdbg.gdb(session["name"], "show architecture", "backtrace 1", "list", "break kernel_init",
+                             "continue", "info registers x0", "detach")
+            kdbg.console_until(session["name"], "Boot took")
+        self.assertIn("aarch64", shown.stdout)
+        self.assertRegex(shown.stdout, r"#0\s+start_kernel \(\) at \S*init/main\.c:\d+")
+        self.assertRegex(shown.stdout, r"\d+\s.*void\s.*start_kernel\(void\)")
+        self.assertRegex(shown.stdout, r"Breakpoint 1, kernel_init \(.*\) at \S*init/main\.c:\d+")
+
+
+class Riscv64(unittest.TestCase):
+    def test_stops_at_start_kernel(self):
+        kernel = build(self, "riscv64", "SERIAL_8250", "SERIAL_8250_CONSOLE", "SERIAL_OF_PLATFORM", "SOC_VIRT", "FPU")
+        with kdbg.session_on("--kernel", kernel, "--initramfs", "none") as session:
+            shown = kdbg.gdb(session["name"], "show architecture", "backtrace 1", "list", "break kernel_init",
+                             "continue", "detach")
+            kdbg.console_until(session["name"], "Linux version 6")
+        self.assertIn("riscv:rv64", shown.stdout)
+        self.assertRegex(shown.stdout, r"#0\s+start_kernel \(\) at \S*init/main\.c:\d+")
+        self.assertRegex(shown.stdout, r"\d+\s.*void\s.*start_kernel\(void\)")
+        self.assertRegex(shown.stdout, r"Breakpoint 1, kernel_init \(.*\) at \S*init/main\.c:\d+")
