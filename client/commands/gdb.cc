@@ -89,14 +89,15 @@ struct Files {
 };
 
 absl::StatusOr<Files> WriteFiles(const std::filesystem::path& directory, const GdbPlan& plan,
-                                 const std::filesystem::path& scripts) {
+                                 const Symbols& symbols) {
   Files files{.init = directory / "init.gdb", .loader = {}};
   // Read by gdb as commands: nobody else may put anything there.
   KDBG_RETURN_IF_ERROR(MakeDirectories(directory, 0700));
   KDBG_RETURN_IF_ERROR(WriteFileAtomic(files.init, GdbInitText(plan), 0600));
-  if (!scripts.empty()) {
+  if (!symbols.scripts.empty()) {
     files.loader = directory / "load_scripts.py";
-    KDBG_RETURN_IF_ERROR(WriteFileAtomic(files.loader, ScriptLoaderText(scripts), 0600));
+    KDBG_RETURN_IF_ERROR(WriteFileAtomic(
+        files.loader, ScriptLoaderText(symbols.scripts, symbols.build_directory), 0600));
   }
   return files;
 }
@@ -157,7 +158,7 @@ CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions&
     plan.source_directory = root / "not-here";
   }
   KDBG_ASSIGN_OR_RETURN(const Files files,
-                        WriteFiles(root / "sessions" / plan.session, plan, symbols.scripts));
+                        WriteFiles(root / "sessions" / plan.session, plan, symbols));
   KDBG_ASSIGN_OR_RETURN(const ClientConfig config, context.Config());
   std::optional<SourceServerProcess> sources;
   if (options.source_directory.empty() && !kernel.source().empty()) {

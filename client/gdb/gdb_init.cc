@@ -58,23 +58,45 @@ std::string GdbInitText(const GdbPlan& plan) {
   return text;
 }
 
-std::string ScriptLoaderText(const std::filesystem::path& script) {
+std::string ScriptLoaderText(const std::filesystem::path& script,
+                             const std::filesystem::path& build_directory) {
+  // lx-symbols believes gdb to have been started in the build directory, and takes from there what
+  // is called vmlinux or NAME.ko.
   return fmt::format(
       R"(# Written by kdbgctl; made anew each time.
+import functools
+import os
+import sys
+
 import gdb
+
+
+def kdbg_in_build_directory(invoke):
+    @functools.wraps(invoke)
+    def inside(self, argument, from_tty):
+        before = os.getcwd()
+        gdb.execute("cd " + {1}, to_string=True)
+        try:
+            return invoke(self, argument, from_tty)
+        finally:
+            gdb.execute("cd " + before, to_string=True)
+    return inside
 
 
 def kdbg_load_scripts(event):
     gdb.events.stop.disconnect(kdbg_load_scripts)
     try:
-        gdb.execute("source " + {})
+        gdb.execute("source " + {0})
+        symbols = sys.modules.get("linux.symbols")
+        if symbols:
+            symbols.LxSymbols.invoke = kdbg_in_build_directory(symbols.LxSymbols.invoke)
     except (gdb.error, Exception) as error:
         gdb.write("kdbgctl: the kernel's lx- commands did not load: %s\n" % error)
 
 
 gdb.events.stop.connect(kdbg_load_scripts)
 )",
-      QuoteForPython(script.string()));
+      QuoteForPython(script.string()), QuoteForPython(build_directory.string()));
 }
 
 }  // namespace kdbg::client

@@ -20,8 +20,9 @@ struct GdbPlan {
 std::string GdbInitText(const GdbPlan& plan);
 
 // A Python file that loads `script` at the first stop: by then there is a kernel to ask, and it is
-// off the way to it.
-std::string ScriptLoaderText(const std::filesystem::path& script);
+// off the way to it. lx-symbols then looks for vmlinux and modules in `build_directory`.
+std::string ScriptLoaderText(const std::filesystem::path& script,
+                             const std::filesystem::path& build_directory);
 
 // `text` as one argument of a gdb command, and of a POSIX shell.
 std::string QuoteForGdb(const std::string& text);

@@ -20,6 +20,7 @@ constexpr char kVmlinux[] = "vmlinux";
 constexpr char kIndex[] = "vmlinux.gdb-index";
 constexpr char kScript[] = "vmlinux-gdb.py";
 constexpr std::string_view kScriptDirectory = "scripts/gdb/";
+constexpr std::string_view kModuleDirectory = "modules/";
 
 struct Fetcher {
   Server& server;
@@ -114,6 +115,44 @@ absl::StatusOr<std::filesystem::path> FetchScripts(const Fetcher& fetcher,
   return scripts / kScript;
 }
 
+absl::Status Link(const std::filesystem::path& target, const std::filesystem::path& link) {
+  KDBG_RETURN_IF_ERROR(MakeDirectories(link.parent_path(), 0755));
+  ::unlink(link.c_str());  // one to a file that the server has deleted since
+  if (::symlink(target.c_str(), link.c_str()) == 0 || errno == EEXIST) return absl::OkStatus();
+  return ErrnoError(errno, "symlink " + link.string());
+}
+
+// Modules with their debug information, below a directory of their own, because those of one build
+// id can differ.
+absl::StatusOr<std::filesystem::path> FetchModules(const Fetcher& fetcher,
+                                                   const std::filesystem::path& vmlinux,
+                                                   const std::filesystem::path& directory) {
+  std::vector<const v1::ArtifactFile*> files;
+  std::string all;
+  for (const v1::ArtifactFile& file : fetcher.kernel.files()) {
+    if (!file.path().starts_with(kModuleDirectory)) continue;
+    KDBG_RETURN_IF_ERROR(CheckRelativePath(file.path()));
+    files.push_back(&file);
+    all += fmt::format("{} {}\n", file.path(), file.sha256());
+  }
+  const std::string digest = Sha256Hex(all);
+  const std::filesystem::path build = directory / fmt::format("build-{}", digest.substr(0, 12));
+  const std::filesystem::path stamp = build / ".complete";
+  KDBG_RETURN_IF_ERROR(Link(vmlinux, build / kVmlinux));
+  const bool complete = StampIs(stamp, digest);
+  for (const v1::ArtifactFile* file : files) {
+    const std::filesystem::path to = build / file->path();
+    const auto in_place = ReadableInPlace(fetcher.server, *file);
+    if (!in_place.empty()) {
+      KDBG_RETURN_IF_ERROR(Link(in_place, to));
+    } else if (!complete) {
+      KDBG_RETURN_IF_ERROR(fetcher.Download(*file, to));
+    }
+  }
+  KDBG_RETURN_IF_ERROR(WriteFileAtomic(stamp, digest));
+  return build;
+}
+
 }  // namespace
 
 std::filesystem::path SymbolCache::DirectoryOf(const v1::Artifact& kernel) const {
@@ -139,6 +178,8 @@ absl::StatusOr<Symbols> SymbolCache::Fetch(Server& server, Interrupt& interrupt,
   KDBG_RETURN_IF_ERROR(FetchIndex(fetcher, symbols.index_directory));
   if (scripts == Scripts::kYes) {
     KDBG_ASSIGN_OR_RETURN(symbols.scripts, FetchScripts(fetcher, directory));
+    KDBG_ASSIGN_OR_RETURN(symbols.build_directory,
+                          FetchModules(fetcher, symbols.vmlinux, directory));
   }
   progress.Clear();
   return symbols;

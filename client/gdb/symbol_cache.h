@@ -17,6 +17,8 @@ struct Symbols {
   std::filesystem::path
       index_directory;  // gdb's index cache; holds <build id>.gdb-index when the artifact has one
   std::filesystem::path scripts;  // vmlinux-gdb.py; empty when not asked for or not built
+  // vmlinux and modules as in the directory they were built in, for lx-symbols; with the scripts
+  std::filesystem::path build_directory;
 };
 
 enum class Scripts { kNo, kYes };

@@ -13,13 +13,14 @@
 #include "server/build/build_facts.h"
 #include "server/build/json_writer.h"
 #include "server/build/make_script.h"
+#include "server/store/artifact_layout.h"
 
 namespace kdbg::build {
 namespace {
 
 constexpr std::size_t kMaximumFragments = std::size_t{1} << 20;
 // To be raised when the way kernels are made changes, so that no old answer is taken for a new one.
-constexpr std::string_view kRecipe = "kernel 1";
+constexpr std::string_view kRecipe = "kernel 2";
 constexpr std::string_view kWorkConfig = ".kdbg/work.config";
 
 // Inside the sandbox, with the arguments of make as "$@" and the merged fragments on stdin. The
@@ -59,6 +60,7 @@ if grep -q '^CONFIG_GDB_SCRIPTS=y' .config && grep -q '^scripts_gdb' /src/Makefi
 fi
 jobs=$1
 shift
+if grep -q '^CONFIG_MODULES=y' .config; then targets="$targets modules"; fi
 resumable_make -j"$jobs" "$@" $targets
 for script in /src/scripts/clang-tools/gen_compile_commands.py /src/scripts/gen_compile_commands.py
 do
@@ -67,6 +69,20 @@ do
   break
 done
 )";
+
+// Stripped for the guest's memory; gdb reads the ones left in the build directory. depmod runs as
+// part of it. Packed the same each time.
+constexpr std::string_view kModulesScript = R"(set -eu
+cd /build
+rm -rf .kdbg/modules .kdbg/modules.tar
+[ -s modules.order ] || exit 0
+make "$@" INSTALL_MOD_PATH=/build/.kdbg/modules INSTALL_MOD_STRIP=1 modules_install
+rm -f .kdbg/modules/lib/modules/*/build .kdbg/modules/lib/modules/*/source
+tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C .kdbg/modules \
+  -cf .kdbg/modules.tar lib
+rm -rf .kdbg/modules
+)";
+constexpr std::size_t kMaximumModules = 20'000;
 
 bool IsDefconfigName(std::string_view name) {
   return name.ends_with("_defconfig") && name.size() <= 100 &&
@@ -112,6 +128,27 @@ std::string ConfigInput(const KernelRequest& request, const RequestedConfig& con
   if (base == "tiny") input.append(TinyFragment());
   if (base == "text") input.append(request.base_config_text).append("\n");
   return input;
+}
+
+// The lines of modules.order, as paths of modules: 6.4 and later list objects there.
+std::vector<std::string> ModulesInOrder(std::string_view order) {
+  std::vector<std::string> modules;
+  while (!order.empty()) {
+    const std::size_t end = order.find('\n');
+    std::string module(order.substr(0, end));
+    order = end == std::string_view::npos ? std::string_view() : order.substr(end + 1);
+    if (module.ends_with(".o")) module.replace(module.size() - 1, 1, "ko");
+    if (!module.empty()) modules.push_back(std::move(module));
+  }
+  return modules;
+}
+
+std::string UnpacksOf(const ConfigValues& config) {
+  if (config.Get("BLK_DEV_INITRD") != "y") return "nothing";
+  std::string kinds = "none";
+  if (config.Get("RD_GZIP") == "y") kinds += " gzip";
+  if (config.Get("RD_ZSTD") == "y") kinds += " zstd";
+  return kinds;
 }
 
 }  // namespace
@@ -249,16 +286,24 @@ absl::StatusOr<BuiltArtifact> KernelBuilder::Build() {
   run_.EnterPhase(BuildPhase::kPublishing);
   KDBG_RETURN_IF_ERROR(TakeOutputs());
   KDBG_RETURN_IF_ERROR(TakeMetadata(facts, version));
-  return BuiltArtifact{
-      .files = outputs_.files(),
-      .gnu_build_id = facts.gnu_build_id,
-      .version = version,
-      .attributes = {{"config_sha256", config_digest_}, {"base_config", BaseName(request_)}}};
+  return BuiltArtifact{.files = outputs_.files(),
+                       .gnu_build_id = facts.gnu_build_id,
+                       .version = version,
+                       .attributes = {{"config_sha256", config_digest_},
+                                      {"base_config", BaseName(request_)},
+                                      {store::kUnpacksAttribute, UnpacksOf(config_)}}};
 }
 
 absl::Status KernelBuilder::Compile() {
-  return run_.Run(Make("make", fmt::format("{}{}", kResumableMake, kCompileScript),
-                       {std::string(traits_.image_target), std::to_string(run_.jobs())}));
+  KDBG_RETURN_IF_ERROR(
+      run_.Run(Make("make", fmt::format("{}{}", kResumableMake, kCompileScript),
+                    {std::string(traits_.image_target), std::to_string(run_.jobs())})));
+  KDBG_ASSIGN_OR_RETURN(const std::string config,
+                        Outputs::Read(run_.directories().build, ".config"));
+  config_ = ConfigValues::FromText(config);
+  config_digest_ = Sha256Hex(config);
+  if (config_.Get("MODULES") != "y") return absl::OkStatus();
+  return run_.Run(Make("modules_install", std::string(kModulesScript), {}));
 }
 
 absl::StatusOr<VmlinuxFacts> KernelBuilder::Verify() const {
@@ -272,14 +317,37 @@ absl::Status KernelBuilder::TakeOutputs() {
   for (const char* name : {"vmlinux", "System.map"}) {
     KDBG_RETURN_IF_ERROR(outputs_.Take(build, name, name));
   }
-  KDBG_ASSIGN_OR_RETURN(const std::string config, Outputs::Read(build, ".config"));
-  config_ = ConfigValues::FromText(config);
-  config_digest_ = Sha256Hex(config);
-  KDBG_RETURN_IF_ERROR(outputs_.TakeBytes(config, "config"));
+  KDBG_RETURN_IF_ERROR(outputs_.Take(build, ".config", "config"));
+  if (config_.Get("MODULES") == "y") KDBG_RETURN_IF_ERROR(TakeModules());
   // Old trees have no such script.
   absl::Status commands = outputs_.Take(build, "compile_commands.json", "compile_commands.json");
   if (!commands.ok() && !absl::IsNotFound(commands)) return commands;
   return TakeGdbScripts();
+}
+
+absl::Status KernelBuilder::TakeModules() {
+  const std::filesystem::path& build = run_.directories().build;
+  absl::Status packed = outputs_.Take(build, ".kdbg/modules.tar", store::kModulesFile);
+  if (absl::IsNotFound(packed)) return absl::OkStatus();  // CONFIG_MODULES, but nothing is =m
+  KDBG_RETURN_IF_ERROR(packed);
+  KDBG_ASSIGN_OR_RETURN(const std::string order, Outputs::Read(build, "modules.order"));
+  const std::vector<std::string> modules = ModulesInOrder(order);
+  if (modules.size() > kMaximumModules) {
+    return InvalidField("config", std::to_string(modules.size()),
+                        fmt::format("a build of {} modules is more than the {} that are kept: "
+                                    "take some out of the config",
+                                    modules.size(), kMaximumModules));
+  }
+  for (std::string module : modules) {
+    absl::StatusOr<UniqueFd> file = Outputs::Open(build, module);
+    if (absl::IsNotFound(file.status()) && module.starts_with("kernel/")) {
+      module.erase(0, 7);  // as it is called once installed: before 5.3
+      file = Outputs::Open(build, module);
+    }
+    KDBG_RETURN_IF_ERROR(file.status());
+    KDBG_RETURN_IF_ERROR(outputs_.TakeOpen(*file, store::kModulesFolder + module));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status KernelBuilder::TakeGdbScripts() {

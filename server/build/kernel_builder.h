@@ -69,6 +69,7 @@ class KernelBuilder {
   absl::Status Compile();
   absl::StatusOr<VmlinuxFacts> Verify() const;
   absl::Status TakeOutputs();
+  absl::Status TakeModules();
   absl::Status TakeGdbScripts();
   absl::Status TakeMetadata(const VmlinuxFacts& facts, const std::string& version);
   absl::StatusOr<const Kconfig*> LoadKconfig();
