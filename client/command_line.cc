@@ -226,21 +226,27 @@ void AddInitramfs(Grammar& grammar) {
   CLI::App* noun = grammar.Noun("initramfs", "build root file systems",
                                 "  kdbgctl initramfs build --busybox busybox-1.35.0.tar.bz2\n");
   auto options = std::make_shared<InitramfsBuildOptions>();
-  CLI::App* build = grammar.Command(
-      noun, "build", "build a BusyBox root file system",
-      "  kdbgctl initramfs build --busybox busybox-1.35.0.tar.bz2\n"
-      "  kdbgctl initramfs build --init my-init.sh --overlay tools.tar --name tools\n",
-      [=](Context& context) { return InitramfsBuild(context, *options); });
+  CLI::App* build =
+      grammar.Command(noun, "build", "build a BusyBox root file system",
+                      "  kdbgctl initramfs build --busybox busybox-1.35.0.tar.bz2\n"
+                      "  kdbgctl initramfs build --init my-init.sh --overlay tools/ --name tools\n",
+                      [=](Context& context) { return InitramfsBuild(context, *options); });
   build->add_option("--busybox", options->busybox,
                     std::string(kSourceHelp) + "; default your newest BusyBox source");
   build->add_option("--name", options->name, "a name of your own");
   build->add_option("--arch", options->architecture, "x86_64, arm64 or riscv64");
   build->add_option("--init", options->init, "a program to be /init");
-  build->add_option("--overlay", options->overlays, "a tar file laid over the tree; repeatable")
+  build
+      ->add_option("--overlay", options->overlays,
+                   "a directory or tar file laid over the tree; repeatable")
       ->allow_extra_args(false);
   build->add_option("--modules", options->modules, "a kernel build whose modules go in");
+  build->add_option("--config", options->configs, "a file of BusyBox config items; repeatable")
+      ->allow_extra_args(false);
   build->add_option("--set", options->config_items, "CONFIG_X=y of BusyBox; repeatable")
       ->allow_extra_args(false);
+  build->add_option("--compress", options->compression,
+                    "auto (what the kernel of --modules unpacks; else none), none, gzip or zstd");
   build->add_flag("--private", options->is_private, "for you and admins only");
   build->add_flag("--clean", options->clean, "start from an empty build directory");
   build->add_flag("--no-cache", options->skip_cache, "compile even what the store has");

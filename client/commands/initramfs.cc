@@ -3,18 +3,18 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <system_error>
 
 #include "client/commands/build_watch.h"
 #include "client/commands/kernel.h"
 #include "client/commands/lookup.h"
+#include "client/commands/overlay.h"
 #include "client/commands/source_import.h"
-#include "client/commands/upload.h"
 
 namespace kdbg::client {
 namespace {
 
 constexpr std::size_t kInitLimit = 1 << 20;
+constexpr std::size_t kConfigLimit = 1 << 20;
 
 absl::StatusOr<v1::Source> BusyboxSource(Context& context, const std::string& text) {
   if (!text.empty()) return ImportSource(context, {.text = text, .ref = {}});
@@ -26,22 +26,13 @@ absl::StatusOr<v1::Source> BusyboxSource(Context& context, const std::string& te
   return newest;
 }
 
-absl::Status AddOverlays(Context& context, const std::vector<std::string>& overlays,
-                         v1::InitramfsSpec& spec) {
-  for (const std::string& overlay : overlays) {
-    std::error_code error;
-    if (std::filesystem::is_directory(overlay, error)) {
-      return absl::UnimplementedError(fmt::format(
-          "--overlay {0}: a directory is not in this version; pack it (tar cf overlay.tar -C {0} "
-          ".) and give the tar file",
-          overlay));
-    }
-    Progress progress(context.output());
-    KDBG_ASSIGN_OR_RETURN(const LocalFile file, OpenAndHash(overlay, progress));
-    KDBG_ASSIGN_OR_RETURN(const v1::Upload upload, UploadFile(context, file, progress));
-    spec.add_overlay_uploads(upload.name());
-  }
-  return absl::OkStatus();
+absl::StatusOr<v1::InitramfsSpec::Compression> ParseCompression(const std::string& text) {
+  if (text.empty() || text == "auto") return v1::InitramfsSpec::COMPRESSION_UNSPECIFIED;
+  if (text == "none") return v1::InitramfsSpec::NONE;
+  if (text == "gzip") return v1::InitramfsSpec::GZIP;
+  if (text == "zstd") return v1::InitramfsSpec::ZSTD;
+  return absl::InvalidArgumentError(
+      fmt::format("--compress {}: write auto, none, gzip or zstd", text));
 }
 
 }  // namespace
@@ -55,7 +46,14 @@ CommandEnd InitramfsBuild(Context& context, const InitramfsBuildOptions& options
   if (!options.init.empty()) {
     KDBG_ASSIGN_OR_RETURN(*spec.mutable_init(), ReadUserFile(options.init, kInitLimit));
   }
+  for (const std::string& path : options.configs) {
+    v1::ConfigFragment* fragment = spec.add_fragments();
+    fragment->set_name(std::filesystem::path(path).filename().string());
+    KDBG_ASSIGN_OR_RETURN(*fragment->mutable_text(), ReadUserFile(path, kConfigLimit));
+  }
   for (const std::string& item : options.config_items) spec.add_config_items(item);
+  KDBG_ASSIGN_OR_RETURN(const auto compression, ParseCompression(options.compression));
+  spec.set_compression(compression);
   spec.set_clean(options.clean);
   spec.set_skip_cache(options.skip_cache);
   if (!options.modules.empty()) {
@@ -64,7 +62,10 @@ CommandEnd InitramfsBuild(Context& context, const InitramfsBuildOptions& options
   }
   KDBG_ASSIGN_OR_RETURN(const v1::Source source, BusyboxSource(context, options.busybox));
   if (source.state() == v1::Source::FAILED) return ReportSource(context, source);
-  KDBG_RETURN_IF_ERROR(AddOverlays(context, options.overlays, spec));
+  for (const std::string& overlay : options.overlays) {
+    KDBG_ASSIGN_OR_RETURN(const v1::Upload upload, UploadOverlay(context, overlay));
+    spec.add_overlay_uploads(upload.name());
+  }
   build.set_source(source.name());
   build.set_display_name(options.name);
   build.set_private_(options.is_private);

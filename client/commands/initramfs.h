@@ -13,9 +13,11 @@ struct InitramfsBuildOptions {
   std::string name;
   std::string architecture;
   std::string init;
-  std::vector<std::string> overlays;
+  std::vector<std::string> overlays;  // tar files or directories
+  std::vector<std::string> configs;   // files
   std::vector<std::string> config_items;
   std::string modules;
+  std::string compression;
   bool is_private = false;
   bool detach = false;
   bool clean = false;

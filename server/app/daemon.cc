@@ -224,6 +224,7 @@ absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
                                                       .sources = *sources_,
                                                       .objects = *objects_,
                                                       .workspaces = *workspaces_,
+                                                      .uploads = *uploads_,
                                                       .runner = *runner_,
                                                       .clock = clock_,
                                                       .build_identity = identity},

@@ -44,7 +44,10 @@ std::string ActionKey(const BuildRequest& request, const std::string& tree,
       inputs += fmt::format("{}={}\n", name, value);
     }
   } else {
-    inputs += Sha256Hex(std::get<InitramfsRequest>(request.spec).init);
+    const auto& initramfs = std::get<InitramfsRequest>(request.spec);
+    inputs += fmt::format("{}\n{}\n{}\n", Sha256Hex(initramfs.init), initramfs.modules_sha256,
+                          SuffixOf(initramfs.compression.value_or(CpioCompression::kNone)));
+    for (const InitramfsOverlay& overlay : initramfs.overlays) inputs += overlay.sha256 + "\n";
   }
   return Sha256Hex(inputs);
 }
@@ -160,13 +163,18 @@ absl::StatusOr<BuildRun> BuildJob::Prepare(const source::Workspaces::Lease& leas
 
 absl::StatusOr<BuiltArtifact> BuildJob::Make(BuildRun& run, source::Workspaces::Lease& lease) {
   if (const auto* kernel = std::get_if<KernelRequest>(&record_.request.spec)) {
-    return MakeWith<KernelBuilder>(run, lease, *kernel);
+    KernelBuilder builder(run, parts_.blobs, *kernel, toolchain_, origin_);
+    return MakeWith(builder, run, lease, *kernel);
   }
-  return MakeWith<InitramfsBuilder>(run, lease, std::get<InitramfsRequest>(record_.request.spec));
+  const auto& initramfs = std::get<InitramfsRequest>(record_.request.spec);
+  const InitramfsSources sources{parts_.uploads, table_, parts_.artifacts, parts_.blobs};
+  InitramfsBuilder builder(run, parts_.blobs, sources, initramfs, toolchain_, origin_);
+  return MakeWith(builder, run, lease, initramfs);
 }
 
 template <typename Builder, typename Request>
-absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(BuildRun& run, source::Workspaces::Lease& lease,
+absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(Builder& builder, BuildRun& run,
+                                                 source::Workspaces::Lease& lease,
                                                  const Request& request) {
   KDBG_ASSIGN_OR_RETURN(WorkspaceMemory memory, table_.Recall(lease.id()));
   const std::string config_key = ConfigKey(request, toolchain_);
@@ -178,7 +186,6 @@ absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(BuildRun& run, source::Workspac
   }
   KDBG_RETURN_IF_ERROR(lease.Checkout(source_.tree, stop_));
 
-  Builder builder(run, parts_.blobs, request, toolchain_, origin_);
   const bool from_nothing = memory.config_key != config_key || !builder.HasConfig();
   if (from_nothing || MayConfigureOtherwise<Builder>(memory.tree)) {
     run.EnterPhase(BuildPhase::kConfiguring);

@@ -52,8 +52,8 @@ class BuildJob {
   absl::StatusOr<BuildRun> Prepare(const source::Workspaces::Lease& lease);
   absl::StatusOr<BuiltArtifact> Make(BuildRun& run, source::Workspaces::Lease& lease);
   template <typename Builder, typename Request>
-  absl::StatusOr<BuiltArtifact> MakeWith(BuildRun& run, source::Workspaces::Lease& lease,
-                                         const Request& request);
+  absl::StatusOr<BuiltArtifact> MakeWith(Builder& builder, BuildRun& run,
+                                         source::Workspaces::Lease& lease, const Request& request);
   template <typename Builder>
   bool MayConfigureOtherwise(const std::string& earlier_tree) const;
   static std::int64_t StepsBefore(const BuildRun& run, const WorkspaceMemory& memory);

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "proto/contract/architecture.h"
 #include "proto/contract/error.h"
+#include "server/build/cpio_writer.h"
 
 namespace kdbg::build {
 
@@ -50,12 +51,20 @@ struct KernelRequest {
   std::vector<std::string> patches;
 };
 
+struct InitramfsOverlay {
+  std::string upload_id;
+  std::string sha256;  // of the upload; known when the request is accepted
+};
+
 struct InitramfsRequest {
   Architecture architecture = HostArchitecture();
   std::string init;  // bytes of an executable that replaces our /init; empty: ours
+  std::vector<ConfigFragment> fragments;
   std::vector<std::string> config_items;
-  std::vector<std::string> overlay_uploads;
-  std::string modules_build;
+  std::vector<InitramfsOverlay> overlays;
+  std::string modules_build;                   // id of a kernel build; empty: none
+  std::string modules_sha256;                  // of its modules; known when it is accepted
+  std::optional<CpioCompression> compression;  // absent: decided when it is accepted
   bool clean = false;
   bool skip_cache = false;
 };

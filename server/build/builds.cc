@@ -18,6 +18,7 @@
 #include "server/build/build_job.h"
 #include "server/build/build_table.h"
 #include "server/build/gdb_indexer.h"
+#include "server/build/initramfs_inputs.h"
 #include "server/build/kernel_builder.h"
 #include "server/build/request_check.h"
 #include "server/build/toolchain.h"
@@ -147,6 +148,10 @@ absl::StatusOr<BuildRecord> Builds::Impl::Create(std::string_view owner, BuildRe
   }
   KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source, parts_.sources.Get(request.source_id));
   KDBG_RETURN_IF_ERROR(CheckRequest(request, source, parts_.objects));
+  if (auto* initramfs = std::get_if<InitramfsRequest>(&request.spec)) {
+    KDBG_RETURN_IF_ERROR(
+        ResolveInputs({parts_.uploads, table_, parts_.artifacts, parts_.blobs}, *initramfs));
+  }
   KDBG_RETURN_IF_ERROR(CheckSandbox());
   KDBG_ASSIGN_OR_RETURN(const Toolchain toolchain, FindToolchainFor(request));
 

@@ -31,6 +31,7 @@ class SandboxRunner;
 namespace kdbg::source {
 class ObjectDatabase;
 class SourceCatalog;
+class UploadStore;
 class Workspaces;
 }  // namespace kdbg::source
 namespace kdbg::store {
@@ -60,6 +61,7 @@ struct BuildParts {
   source::SourceCatalog& sources;
   source::ObjectDatabase& objects;
   source::Workspaces& workspaces;
+  source::UploadStore& uploads;
   host::SandboxRunner& runner;
   const Clock& clock;
   // The uid an owner's builds run under; nullopt when the daemon is not root.

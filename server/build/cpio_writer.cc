@@ -15,7 +15,51 @@ struct CpioWriter::Output {
   absl::Status status;
 };
 
-absl::StatusOr<std::unique_ptr<CpioWriter>> CpioWriter::Open(Sink sink) {
+namespace {
+
+int AddFilter(archive* archive, CpioCompression compression) {
+  switch (compression) {
+    case CpioCompression::kNone:
+      break;
+    case CpioCompression::kGzip:
+      // Without the time it was made at: the same bytes each time.
+      if (archive_write_add_filter_gzip(archive) != ARCHIVE_OK) return ARCHIVE_FATAL;
+      return archive_write_set_filter_option(archive, "gzip", "timestamp", nullptr);
+    case CpioCompression::kZstd:
+      if (archive_write_add_filter_zstd(archive) != ARCHIVE_OK) return ARCHIVE_FATAL;
+      return archive_write_set_filter_option(archive, "zstd", "compression-level", "9");
+  }
+  return archive_write_add_filter_none(archive);
+}
+
+}  // namespace
+
+std::string_view NameOf(CpioCompression compression) {
+  switch (compression) {
+    case CpioCompression::kNone:
+      break;
+    case CpioCompression::kGzip:
+      return "gzip";
+    case CpioCompression::kZstd:
+      return "zstd";
+  }
+  return "none";
+}
+
+std::string_view SuffixOf(CpioCompression compression) {
+  switch (compression) {
+    case CpioCompression::kNone:
+      break;
+    case CpioCompression::kGzip:
+      return ".gz";
+    case CpioCompression::kZstd:
+      return ".zst";
+  }
+  return "";
+}
+
+absl::StatusOr<std::unique_ptr<CpioWriter>> CpioWriter::Open(Sink sink,
+                                                             CpioCompression compression) {
   auto output = std::make_unique<Output>();
   output->sink = std::move(sink);
   archive* archive = archive_write_new();
@@ -28,7 +72,9 @@ absl::StatusOr<std::unique_ptr<CpioWriter>> CpioWriter::Open(Sink sink) {
   Output* const client = output.get();
   std::unique_ptr<CpioWriter> writer(new CpioWriter(std::move(output), archive));
   if (archive == nullptr || archive_write_set_format_cpio_newc(archive) != ARCHIVE_OK ||
-      archive_write_add_filter_none(archive) != ARCHIVE_OK ||
+      AddFilter(archive, compression) != ARCHIVE_OK ||
+      // No zeros behind the end of what is packed.
+      archive_write_set_bytes_in_last_block(archive, 1) != ARCHIVE_OK ||
       archive_write_open(archive, client, nullptr, write, nullptr) != ARCHIVE_OK) {
     return writer->Error("start");
   }
@@ -67,7 +113,9 @@ absl::Status CpioWriter::Add(const CpioEntry& entry) {
       archive_entry_set_symlink(header.get(), entry.content.c_str());
       break;
     case Kind::kCharacterDevice:
-      archive_entry_set_filetype(header.get(), AE_IFCHR);
+    case Kind::kBlockDevice:
+      archive_entry_set_filetype(header.get(),
+                                 entry.kind == Kind::kBlockDevice ? AE_IFBLK : AE_IFCHR);
       archive_entry_set_rdevmajor(header.get(), static_cast<dev_t>(entry.device_major));
       archive_entry_set_rdevminor(header.get(), static_cast<dev_t>(entry.device_minor));
       break;

@@ -15,8 +15,14 @@ struct archive;
 
 namespace kdbg::build {
 
+enum class CpioCompression { kNone, kGzip, kZstd };
+
+std::string_view NameOf(CpioCompression compression);  // "gzip"
+// ".gz" and the like; empty for none.
+std::string_view SuffixOf(CpioCompression compression);
+
 struct CpioEntry {
-  enum class Kind { kDirectory, kFile, kSymlink, kCharacterDevice };
+  enum class Kind { kDirectory, kFile, kSymlink, kCharacterDevice, kBlockDevice };
   Kind kind = Kind::kFile;
   std::string path;  // relative
   int mode = 0755;
@@ -29,7 +35,8 @@ class CpioWriter {
  public:
   // The archive goes to `sink` in pieces as it is written.
   using Sink = std::function<absl::Status(std::string_view)>;
-  static absl::StatusOr<std::unique_ptr<CpioWriter>> Open(Sink sink);
+  static absl::StatusOr<std::unique_ptr<CpioWriter>> Open(
+      Sink sink, CpioCompression compression = CpioCompression::kNone);
   ~CpioWriter();
 
   // Owned by root, with a time stamp of 0.

@@ -20,17 +20,17 @@
 #include "server/build/kernel_config.h"
 #include "server/build/make_script.h"
 #include "server/build/vmlinux_check.h"
+#include "server/store/artifact_layout.h"
 
 namespace kdbg::build {
 namespace {
 
-constexpr std::string_view kRecipe = "initramfs 1";
+constexpr std::string_view kRecipe = "initramfs 2";
 constexpr std::size_t kMaximumInit = std::size_t{1} << 20;
 constexpr std::size_t kMaximumBusybox = std::size_t{64} << 20;
 
-// Static, because nothing else is in the initramfs. `tc` does not compile against the headers of
-// kernel 6.8 and later.
-std::vector<ConfigEntry> OwnEntries() { return {{"STATIC", "y"}, {"TC", "n"}, {"PAM", "n"}}; }
+// `tc` does not compile against the headers of kernel 6.8 and later.
+std::vector<ConfigEntry> OwnEntries() { return {{"TC", "n"}, {"PAM", "n"}}; }
 
 // BusyBox's kconfig has no olddefconfig: every new question gets an empty answer, its default. What
 // it prints is all the questions, of interest only when it fails.
@@ -57,31 +57,34 @@ resumable_make -j"$jobs" "$@" busybox
 make "$@" busybox.links
 )";
 
-std::vector<ConfigEntry> RequestedEntries(const InitramfsRequest& request) {
+// What the caller asked for, and static whatever it was: nothing else is in the initramfs.
+absl::StatusOr<std::vector<ConfigEntry>> RequestedEntries(const InitramfsRequest& request) {
   std::vector<ConfigEntry> entries;
-  for (const std::string& item : request.config_items) {
-    if (auto entry = ParseConfigItem(item); entry.ok()) entries.push_back(*std::move(entry));
+  for (const ConfigFragment& fragment : request.fragments) {
+    KDBG_ASSIGN_OR_RETURN(std::vector<ConfigEntry> more,
+                          ParseConfigText(fragment.text, fragment.name));
+    entries.insert(entries.end(), more.begin(), more.end());
   }
-  return entries;
+  for (const std::string& item : request.config_items) {
+    KDBG_ASSIGN_OR_RETURN(ConfigEntry entry, ParseConfigItem(item));
+    entries.push_back(std::move(entry));
+  }
+  entries.push_back({"STATIC", "y"});
+  return MergeEntries(entries);
 }
 
+// Of a request that CheckInitramfsRequest has let pass.
 std::string MergedText(const InitramfsRequest& request) {
   std::vector<ConfigEntry> entries = OwnEntries();
-  for (ConfigEntry& entry : RequestedEntries(request)) entries.push_back(std::move(entry));
+  if (auto requested = RequestedEntries(request); requested.ok()) {
+    entries.insert(entries.end(), requested->begin(), requested->end());
+  }
   return ToText(MergeEntries(entries));
-}
-
-absl::Status NotImplemented(std::string_view what) {
-  return MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
-                   fmt::format("{} are not taken yet: leave them out", what),
-                   {{"method", "CreateBuild"}});
 }
 
 }  // namespace
 
 absl::Status CheckInitramfsRequest(const InitramfsRequest& request) {
-  if (!request.overlay_uploads.empty()) return NotImplemented("overlays");
-  if (!request.modules_build.empty()) return NotImplemented("modules");
   if (request.init.size() > kMaximumInit) {
     return InvalidField("init", std::to_string(request.init.size()),
                         "an init of more than 1 MiB is not taken: send a smaller program");
@@ -98,7 +101,7 @@ absl::Status CheckInitramfsRequest(const InitramfsRequest& request) {
                           "BusyBox has to be static, there are no libraries in the initramfs");
     }
   }
-  return absl::OkStatus();
+  return RequestedEntries(request).status();
 }
 
 std::string ConfigKey(const InitramfsRequest& request, const Toolchain& toolchain) {
@@ -107,10 +110,11 @@ std::string ConfigKey(const InitramfsRequest& request, const Toolchain& toolchai
 }
 
 InitramfsBuilder::InitramfsBuilder(BuildRun& run, store::BlobStore& blobs,
-                                   const InitramfsRequest& request, const Toolchain& toolchain,
-                                   const BuildOrigin& origin)
+                                   const InitramfsSources& sources, const InitramfsRequest& request,
+                                   const Toolchain& toolchain, const BuildOrigin& origin)
     : run_(run),
       blobs_(blobs),
+      sources_(sources),
       request_(request),
       traits_(TraitsOf(request.architecture)),
       toolchain_(toolchain),
@@ -148,10 +152,12 @@ absl::Status InitramfsBuilder::Configure() {
 
 absl::Status InitramfsBuilder::Verify(const std::string& config) const {
   const ConfigValues values = ConfigValues::FromText(config);
-  std::vector<ConfigEntry> wanted = RequestedEntries(request_);
-  wanted.push_back({"STATIC", "y"});
+  KDBG_ASSIGN_OR_RETURN(const std::vector<ConfigEntry> wanted, RequestedEntries(request_));
   std::set<std::string> by_item;
-  for (const ConfigEntry& entry : wanted) by_item.insert(entry.symbol);
+  for (const std::string& item : request_.config_items) {
+    KDBG_ASSIGN_OR_RETURN(const ConfigEntry entry, ParseConfigItem(item));
+    by_item.insert(entry.symbol);
+  }
   std::optional<Kconfig> kconfig;
   return VerifyEntries(wanted, by_item, values, [&]() -> absl::StatusOr<const Kconfig*> {
     // Most of its Config.in files are generated.
@@ -177,6 +183,7 @@ absl::StatusOr<BuiltArtifact> InitramfsBuilder::Build() {
                         Outputs::Read(run_.directories().build, ".config"));
   KDBG_RETURN_IF_ERROR(outputs_.TakeBytes(config, "busybox.config"));
   run_.EnterPhase(BuildPhase::kPublishing);
+  const CpioCompression packed = request_.compression.value_or(CpioCompression::kNone);
   // "# Busybox version: 1.35.0"
   constexpr std::string_view kMark = "version: ";
   const std::size_t at = config.find(kMark);
@@ -189,7 +196,8 @@ absl::StatusOr<BuiltArtifact> InitramfsBuilder::Build() {
   return BuiltArtifact{.files = outputs_.files(),
                        .gnu_build_id = {},
                        .version = version,
-                       .attributes = {{"announces", request_.init.empty() ? "1" : "0"}}};
+                       .attributes = {{store::kAnnouncesAttribute, announces_ ? "1" : "0"},
+                                      {store::kPackedAttribute, std::string(NameOf(packed))}}};
 }
 
 absl::StatusOr<std::string> InitramfsBuilder::ReadProgram() const {
@@ -212,15 +220,21 @@ absl::Status InitramfsBuilder::Pack() {
   KDBG_ASSIGN_OR_RETURN(content.busybox, ReadProgram());
   KDBG_ASSIGN_OR_RETURN(content.links, Outputs::Read(run_.directories().build, "busybox.links"));
   content.init = request_.init;
+  KDBG_ASSIGN_OR_RETURN(content.layers, ReadLayers(sources_, request_));
   KDBG_ASSIGN_OR_RETURN(const std::vector<CpioEntry> entries, InitramfsTree(std::move(content)));
+  announces_ = std::any_of(entries.begin(), entries.end(), [](const CpioEntry& entry) {
+    return entry.path == "init" && entry.content == InitScript();
+  });
+  const CpioCompression compression = request_.compression.value_or(CpioCompression::kNone);
   KDBG_ASSIGN_OR_RETURN(store::BlobStore::Ingest ingest, blobs_.NewIngest());
   KDBG_ASSIGN_OR_RETURN(
       const std::unique_ptr<CpioWriter> writer,
-      CpioWriter::Open([&](std::string_view bytes) { return ingest.Write(bytes); }));
+      CpioWriter::Open([&](std::string_view bytes) { return ingest.Write(bytes); }, compression));
   for (const CpioEntry& entry : entries) KDBG_RETURN_IF_ERROR(writer->Add(entry));
   KDBG_RETURN_IF_ERROR(writer->Finish());
   KDBG_ASSIGN_OR_RETURN(const store::Blob blob, ingest.Commit());
-  outputs_.Add({"initramfs.cpio", blob.digest, blob.size_bytes});
+  outputs_.Add({fmt::format("{}{}", store::kInitramfsFile, SuffixOf(compression)), blob.digest,
+                blob.size_bytes});
   return absl::OkStatus();
 }
 

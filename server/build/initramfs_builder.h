@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "server/build/build_record.h"
 #include "server/build/build_run.h"
+#include "server/build/initramfs_inputs.h"
 #include "server/build/kernel_builder.h"
 #include "server/build/outputs.h"
 #include "server/build/toolchain.h"
@@ -23,8 +24,9 @@ std::string ConfigKey(const InitramfsRequest& request, const Toolchain& toolchai
 
 class InitramfsBuilder {
  public:
-  InitramfsBuilder(BuildRun& run, store::BlobStore& blobs, const InitramfsRequest& request,
-                   const Toolchain& toolchain, const BuildOrigin& origin);
+  InitramfsBuilder(BuildRun& run, store::BlobStore& blobs, const InitramfsSources& sources,
+                   const InitramfsRequest& request, const Toolchain& toolchain,
+                   const BuildOrigin& origin);
 
   // As of KernelBuilder. BusyBox keeps its config entries in the C files they are about.
   static bool DecidesConfig(const std::string& /*path*/) { return true; }
@@ -41,11 +43,13 @@ class InitramfsBuilder {
 
   BuildRun& run_;
   store::BlobStore& blobs_;
+  const InitramfsSources sources_;
   const InitramfsRequest& request_;
   const ArchitectureTraits& traits_;
   const Toolchain& toolchain_;
   const BuildOrigin& origin_;
   Outputs outputs_;
+  bool announces_ = false;  // our own init is in it
 };
 
 }  // namespace kdbg::build

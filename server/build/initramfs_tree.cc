@@ -73,14 +73,51 @@ bool IsProgramPath(std::string_view path) {
          });
 }
 
+// Sorted by path, so that folders come before what is in them and order is always the same.
+using Tree = std::map<std::string, CpioEntry>;
+
+// The folders above `path`, made where they are missing.
+absl::Status MakeParents(Tree& tree, const std::string& path) {
+  for (std::size_t slash = path.find('/'); slash != std::string::npos;
+       slash = path.find('/', slash + 1)) {
+    const std::string folder = path.substr(0, slash);
+    const auto [found, added] =
+        tree.try_emplace(folder, CpioEntry{.kind = CpioEntry::Kind::kDirectory, .path = folder});
+    if (found->second.kind == CpioEntry::Kind::kDirectory) continue;
+    return MakeError(absl::StatusCode::kInvalidArgument, Reason::kArchiveUnsafeMember,
+                     fmt::format("an overlay has {}, but {} is no folder in the initramfs: pack it "
+                                 "where that leads to, or replace it by a folder",
+                                 path, folder),
+                     {{"member", path}});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LayOver(Tree& tree, std::vector<CpioEntry> layer) {
+  for (CpioEntry& entry : layer) {
+    KDBG_RETURN_IF_ERROR(MakeParents(tree, entry.path));
+    const auto below = tree.lower_bound(entry.path + "/");
+    if (entry.kind != CpioEntry::Kind::kDirectory && below != tree.end() &&
+        below->first.starts_with(entry.path + "/")) {
+      return MakeError(absl::StatusCode::kInvalidArgument, Reason::kArchiveUnsafeMember,
+                       fmt::format("an overlay has {}, which is no folder, but the initramfs has "
+                                   "{} in a folder of that name: leave it out",
+                                   entry.path, below->first),
+                       {{"member", entry.path}});
+    }
+    std::string path = entry.path;
+    tree.insert_or_assign(std::move(path), std::move(entry));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string_view InitScript() { return kInit; }
 
 absl::StatusOr<std::vector<CpioEntry>> InitramfsTree(InitramfsContent content) {
   using Kind = CpioEntry::Kind;
-  // Sorted by path, so that folders come before what is in them and order is always the same.
-  std::map<std::string, CpioEntry> tree;
+  Tree tree;
   const auto add = [&](CpioEntry entry) {
     std::string path = entry.path;
     tree.insert_or_assign(std::move(path), std::move(entry));
@@ -104,11 +141,7 @@ absl::StatusOr<std::vector<CpioEntry>> InitramfsTree(InitramfsContent content) {
                        "busybox.links of this build names something that is no path of a program",
                        {{"path", "busybox.links"}});
     }
-    for (std::size_t slash = link.find('/', 1); slash != std::string_view::npos;
-         slash = link.find('/', slash + 1)) {
-      const std::string folder(link.substr(1, slash - 1));
-      if (!tree.contains(folder)) add({.kind = Kind::kDirectory, .path = folder});
-    }
+    KDBG_RETURN_IF_ERROR(MakeParents(tree, std::string(link.substr(1))));
     add({.kind = Kind::kSymlink,
          .path = std::string(link.substr(1)),
          .mode = 0777,
@@ -125,7 +158,11 @@ absl::StatusOr<std::vector<CpioEntry>> InitramfsTree(InitramfsContent content) {
   add({.path = "etc/passwd", .mode = 0644, .content = std::string(kPasswd)});
   add({.path = "etc/group", .mode = 0644, .content = std::string(kGroup)});
   add({.path = "etc/mdev.conf", .mode = 0644, .content = std::string(kMdevConf)});
-  add({.path = "init", .content = content.init.empty() ? std::string(kInit) : content.init});
+  add({.path = "init", .content = std::string(kInit)});
+  for (std::vector<CpioEntry>& layer : content.layers) {
+    KDBG_RETURN_IF_ERROR(LayOver(tree, std::move(layer)));
+  }
+  if (!content.init.empty()) add({.path = "init", .content = std::move(content.init)});
 
   std::vector<CpioEntry> entries;
   entries.reserve(tree.size());

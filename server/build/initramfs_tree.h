@@ -18,9 +18,14 @@ struct InitramfsContent {
   std::string busybox;
   std::string links;  // text of busybox.links: one absolute path a line
   std::string init;   // replaces ours when not empty
+  // Laid over it in order: modules, overlays. A later entry of a path replaces an earlier
+  // one; a folder keeps what is in it. Missing folders are made.
+  std::vector<std::vector<CpioEntry>> layers = {};
 };
 
-// FAILED_PRECONDITION when `links` names something that is no path of a program.
+// FAILED_PRECONDITION when `links` names something that is no path of a program; INVALID_ARGUMENT
+// (kArchiveUnsafeMember) when a layer puts something below what is no folder, or something else in
+// the place of a folder that is not empty.
 absl::StatusOr<std::vector<CpioEntry>> InitramfsTree(InitramfsContent content);
 
 // The script that is process 1 unless the caller brings another.

@@ -7,15 +7,29 @@
 namespace kdbg::build {
 namespace {
 
+using StoredFragments = google::protobuf::RepeatedPtrField<stored::Fragment>;
+
+void Encode(const std::vector<ConfigFragment>& fragments, StoredFragments& to) {
+  for (const ConfigFragment& fragment : fragments) {
+    stored::Fragment& stored = *to.Add();
+    stored.set_name(fragment.name);
+    stored.set_text(fragment.text);
+  }
+}
+
+std::vector<ConfigFragment> Decode(const StoredFragments& from) {
+  std::vector<ConfigFragment> fragments;
+  for (const stored::Fragment& fragment : from) {
+    fragments.push_back({fragment.name(), fragment.text()});
+  }
+  return fragments;
+}
+
 void Encode(const KernelRequest& request, stored::Kernel& to) {
   to.set_architecture(std::string(TraitsOf(request.architecture).name));
   to.set_base_config(request.base_config);
   to.set_base_config_text(request.base_config_text);
-  for (const ConfigFragment& fragment : request.fragments) {
-    stored::Fragment& stored = *to.add_fragments();
-    stored.set_name(fragment.name);
-    stored.set_text(fragment.text);
-  }
+  Encode(request.fragments, *to.mutable_fragments());
   for (const std::string& item : request.config_items) to.add_config_items(item);
   for (const auto& [name, value] : request.make_variables) {
     (*to.mutable_make_variables())[name] = value;
@@ -27,6 +41,15 @@ void Encode(const KernelRequest& request, stored::Kernel& to) {
 void Encode(const InitramfsRequest& request, stored::Initramfs& to) {
   to.set_architecture(std::string(TraitsOf(request.architecture).name));
   to.set_init(request.init);
+  Encode(request.fragments, *to.mutable_fragments());
+  for (const InitramfsOverlay& overlay : request.overlays) {
+    stored::Initramfs::Overlay& stored = *to.add_overlays();
+    stored.set_upload_id(overlay.upload_id);
+    stored.set_sha256(overlay.sha256);
+  }
+  to.set_modules_build(request.modules_build);
+  to.set_modules_sha256(request.modules_sha256);
+  if (request.compression) to.set_compression(static_cast<int>(*request.compression));
   for (const std::string& item : request.config_items) to.add_config_items(item);
   to.set_clean(request.clean);
   to.set_skip_cache(request.skip_cache);
@@ -42,9 +65,7 @@ KernelRequest Decode(const stored::Kernel& from) {
   request.architecture = ArchitectureOf(from.architecture());
   request.base_config = from.base_config();
   request.base_config_text = from.base_config_text();
-  for (const stored::Fragment& fragment : from.fragments()) {
-    request.fragments.push_back({fragment.name(), fragment.text()});
-  }
+  request.fragments = Decode(from.fragments());
   request.config_items.assign(from.config_items().begin(), from.config_items().end());
   for (const auto& [name, value] : from.make_variables()) request.make_variables[name] = value;
   request.clean = from.clean();
@@ -56,6 +77,15 @@ InitramfsRequest Decode(const stored::Initramfs& from) {
   InitramfsRequest request;
   request.architecture = ArchitectureOf(from.architecture());
   request.init = from.init();
+  request.fragments = Decode(from.fragments());
+  for (const stored::Initramfs::Overlay& overlay : from.overlays()) {
+    request.overlays.push_back({overlay.upload_id(), overlay.sha256()});
+  }
+  request.modules_build = from.modules_build();
+  request.modules_sha256 = from.modules_sha256();
+  if (from.has_compression()) {
+    request.compression = static_cast<CpioCompression>(from.compression());
+  }
   request.config_items.assign(from.config_items().begin(), from.config_items().end());
   request.clean = from.clean();
   request.skip_cache = from.skip_cache();

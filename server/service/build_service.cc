@@ -68,7 +68,7 @@ absl::Status BuildServiceImpl::CheckInputs(const Call& call, build::BuildRequest
   KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*source)));
   auto* initramfs = std::get_if<build::InitramfsRequest>(&request->spec);
   if (initramfs == nullptr) return absl::OkStatus();
-  for (const std::string& id : initramfs->overlay_uploads) {
+  for (const auto& [id, unused] : initramfs->overlays) {
     const auto upload = uploads_.Get(id);
     if (absl::IsNotFound(upload.status())) return ResourceNotFound(ResourceName(kUploads, id));
     KDBG_RETURN_IF_ERROR(upload.status());

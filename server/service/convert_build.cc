@@ -86,13 +86,46 @@ v1::KernelSpec SpecOf(const build::KernelRequest& kernel) {
   return message;
 }
 
+v1::InitramfsSpec::Compression CompressionOf(build::CpioCompression compression) {
+  switch (compression) {
+    case build::CpioCompression::kNone:
+      return v1::InitramfsSpec::NONE;
+    case build::CpioCompression::kGzip:
+      return v1::InitramfsSpec::GZIP;
+    case build::CpioCompression::kZstd:
+      return v1::InitramfsSpec::ZSTD;
+  }
+  return v1::InitramfsSpec::COMPRESSION_UNSPECIFIED;
+}
+
+absl::StatusOr<std::optional<build::CpioCompression>> CompressionFrom(
+    v1::InitramfsSpec::Compression compression) {
+  switch (compression) {
+    case v1::InitramfsSpec::COMPRESSION_UNSPECIFIED:
+      return std::nullopt;
+    case v1::InitramfsSpec::NONE:
+      return build::CpioCompression::kNone;
+    case v1::InitramfsSpec::GZIP:
+      return build::CpioCompression::kGzip;
+    case v1::InitramfsSpec::ZSTD:
+      return build::CpioCompression::kZstd;
+    default:
+      return InvalidField("build.initramfs.compression", std::to_string(compression),
+                          "build.initramfs.compression must be NONE, GZIP or ZSTD");
+  }
+}
+
 v1::InitramfsSpec SpecOf(const build::InitramfsRequest& initramfs) {
   v1::InitramfsSpec message;
   message.set_architecture(ToMessage(initramfs.architecture));
   for (const auto& item : initramfs.config_items) message.add_config_items(ValidUtf8(item));
-  for (const auto& id : initramfs.overlay_uploads) {
-    message.add_overlay_uploads(ResourceName(kUploads, id));
+  for (const auto& fragment : initramfs.fragments) {
+    message.add_fragments()->set_name(ValidUtf8(fragment.name));
   }
+  for (const auto& overlay : initramfs.overlays) {
+    message.add_overlay_uploads(ResourceName(kUploads, overlay.upload_id));
+  }
+  if (initramfs.compression) message.set_compression(CompressionOf(*initramfs.compression));
   if (!initramfs.modules_build.empty()) {
     message.set_modules_build(ResourceName(kBuilds, initramfs.modules_build));
   }
@@ -142,6 +175,23 @@ absl::Status CheckItems(std::string_view field, const Items& items) {
   return absl::OkStatus();
 }
 
+template <typename Fragments>
+absl::StatusOr<std::vector<build::ConfigFragment>> FragmentsFrom(std::string_view field,
+                                                                 const Fragments& fragments) {
+  std::vector<build::ConfigFragment> result;
+  std::size_t total = 0;
+  for (const v1::ConfigFragment& fragment : fragments) {
+    if (fragment.name().empty()) {
+      const std::string name = fmt::format("{}.name", field);
+      return InvalidField(name, "", fmt::format("{} is required: messages name it", name));
+    }
+    total += fragment.name().size() + fragment.text().size();
+    result.push_back({fragment.name(), fragment.text()});
+  }
+  KDBG_RETURN_IF_ERROR(CheckSize(field, total, kMaxConfigBytes));
+  return result;
+}
+
 absl::StatusOr<build::KernelRequest> KernelFrom(const v1::KernelSpec& spec) {
   build::KernelRequest kernel;
   KDBG_ASSIGN_OR_RETURN(kernel.architecture,
@@ -152,22 +202,14 @@ absl::StatusOr<build::KernelRequest> KernelFrom(const v1::KernelSpec& spec) {
   kernel.base_config_text = spec.base_config_text();
   KDBG_RETURN_IF_ERROR(
       CheckSize("build.kernel.base_config_text", kernel.base_config_text.size(), kMaxConfigBytes));
-  std::size_t total = 0;
-  for (const v1::ConfigFragment& fragment : spec.fragments()) {
-    if (fragment.name().empty()) {
-      return InvalidField("build.kernel.fragments.name", "",
-                          "build.kernel.fragments.name is required: messages name it");
-    }
-    total += fragment.name().size() + fragment.text().size();
-    kernel.fragments.push_back({fragment.name(), fragment.text()});
-  }
-  KDBG_RETURN_IF_ERROR(CheckSize("build.kernel.fragments", total, kMaxConfigBytes));
+  KDBG_ASSIGN_OR_RETURN(kernel.fragments,
+                        FragmentsFrom("build.kernel.fragments", spec.fragments()));
   KDBG_RETURN_IF_ERROR(CheckItems("build.kernel.config_items", spec.config_items()));
   kernel.config_items.assign(spec.config_items().begin(), spec.config_items().end());
   kernel.make_variables.insert(spec.make_variables().begin(), spec.make_variables().end());
   kernel.clean = spec.clean();
   kernel.skip_cache = spec.skip_cache();
-  total = 0;
+  std::size_t total = 0;
   for (const std::string& patch : spec.patches()) total += patch.size();
   KDBG_RETURN_IF_ERROR(CheckSize("build.kernel.patches", total, kMaxPatchBytes));
   kernel.patches.assign(spec.patches().begin(), spec.patches().end());
@@ -182,10 +224,14 @@ absl::StatusOr<build::InitramfsRequest> InitramfsFrom(const v1::InitramfsSpec& s
   KDBG_RETURN_IF_ERROR(CheckSize("build.initramfs.init", initramfs.init.size(), kMaxInitBytes));
   KDBG_RETURN_IF_ERROR(CheckItems("build.initramfs.config_items", spec.config_items()));
   initramfs.config_items.assign(spec.config_items().begin(), spec.config_items().end());
+  KDBG_ASSIGN_OR_RETURN(initramfs.fragments,
+                        FragmentsFrom("build.initramfs.fragments", spec.fragments()));
+  KDBG_ASSIGN_OR_RETURN(initramfs.compression, CompressionFrom(spec.compression()));
+  KDBG_RETURN_IF_ERROR(CheckItems("build.initramfs.overlay_uploads", spec.overlay_uploads()));
   for (const std::string& name : spec.overlay_uploads()) {
     KDBG_ASSIGN_OR_RETURN(std::string id,
                           ParseResourceName(kUploads, name, "build.initramfs.overlay_uploads"));
-    initramfs.overlay_uploads.push_back(std::move(id));
+    initramfs.overlays.push_back({.upload_id = std::move(id), .sha256 = {}});
   }
   if (!spec.modules_build().empty()) {
     KDBG_ASSIGN_OR_RETURN(

@@ -4,15 +4,16 @@
 
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "proto/contract/architecture.h"
 #include "proto/contract/error.h"
 #include "proto/support/status_macros.h"
+#include "server/store/artifact_layout.h"
 
 namespace kdbg::session {
 namespace {
 
 constexpr std::string_view kMapFile = "System.map";
-constexpr std::string_view kInitramfsFile = "initramfs.cpio";
 
 absl::Status Unfit(Reason reason, std::string_view message, ErrorMetadata metadata = {}) {
   return MakeError(absl::StatusCode::kFailedPrecondition, reason, message, std::move(metadata));
@@ -90,6 +91,28 @@ absl::StatusOr<std::filesystem::path> BlobOf(const store::Artifact& artifact, st
   return blobs.PathOf(file->digest);
 }
 
+// A kernel that cannot unpack it would panic for want of a root file system.
+absl::StatusOr<std::filesystem::path> InitramfsOf(const store::Artifact& kernel,
+                                                  const store::Artifact& initramfs,
+                                                  const store::BlobStore& blobs) {
+  const auto packed = initramfs.attributes.find(store::kPackedAttribute);
+  const auto unpacks = kernel.attributes.find(store::kUnpacksAttribute);
+  if (packed != initramfs.attributes.end() && packed->second != "none" &&
+      unpacks != kernel.attributes.end() &&
+      unpacks->second.find(packed->second) == std::string::npos) {
+    return Unfit(
+        Reason::kWrongState,
+        fmt::format("artifacts/{} is packed with {}, which the kernel cannot unpack: build "
+                    "the initramfs with --compress none, or the kernel with "
+                    "CONFIG_RD_{}=y",
+                    initramfs.id, packed->second, absl::AsciiStrToUpper(packed->second)));
+  }
+  for (const store::ArtifactFile& file : initramfs.files) {
+    if (file.path.starts_with(store::kInitramfsFile)) return blobs.PathOf(file.digest);
+  }
+  return BlobOf(initramfs, store::kInitramfsFile, blobs);
+}
+
 absl::Status CheckKinds(const store::Artifact& kernel, const store::Artifact* initramfs) {
   if (kernel.kind != store::ArtifactKind::kKernel) {
     return InvalidField("kernel", kernel.id,
@@ -148,8 +171,8 @@ absl::StatusOr<Admitted> Admit(const SessionRequest& request, const store::Artif
   KDBG_ASSIGN_OR_RETURN(guest.kernel_image, BlobOf(kernel, traits->image_target, blobs));
   KDBG_ASSIGN_OR_RETURN(guest.system_map, BlobOf(kernel, kMapFile, blobs));
   if (initramfs != nullptr) {
-    KDBG_ASSIGN_OR_RETURN(guest.initramfs, BlobOf(*initramfs, kInitramfsFile, blobs));
-    const auto announces = initramfs->attributes.find("announces");
+    KDBG_ASSIGN_OR_RETURN(guest.initramfs, InitramfsOf(kernel, *initramfs, blobs));
+    const auto announces = initramfs->attributes.find(store::kAnnouncesAttribute);
     guest.ready_sign = announces != initramfs->attributes.end() && announces->second == "1"
                            ? guest::ReadySign::kMarkerLine
                            : guest::ReadySign::kFirstUserInstruction;

@@ -199,34 +199,14 @@ absl::StatusOr<std::optional<ArchiveMember>> ArchiveReader::Check(archive_entry*
                     "4095 bytes",
                     limits_.maximum_depth));
   }
-  if (std::any_of(parts.begin(), parts.end(), IsGitFolder)) return std::nullopt;
+  const bool is_source = limits_.kind == TreeKind::kSource;
+  if (is_source && std::any_of(parts.begin(), parts.end(), IsGitFolder)) return std::nullopt;
   ArchiveMember member;
   member.path = Join(parts);
   KDBG_RETURN_IF_ERROR(CheckPath(member.path));
-  if (is_folder) return std::nullopt;  // git keeps no empty folders
-  ForgetReplaced(member.path);
-
-  if (hardlink != nullptr) {
-    member.kind = MemberKind::kHardlink;
-    member.target = Join(Components(hardlink));
-    if (!files_.contains(member.target)) {
-      return Unsafe(name, "is a hard link to something that is no earlier file of the tarball");
-    }
-    files_.insert(member.path);
-  } else if (type == AE_IFLNK) {
-    member.kind = MemberKind::kSymlink;
-    member.target = OrEmpty(archive_entry_symlink(entry));
-    KDBG_RETURN_IF_ERROR(CheckLinkTarget(member));
-    files_.erase(member.path);
-  } else if (type == AE_IFREG) {
-    const bool executable = (archive_entry_perm(entry) & 0111) != 0;
-    member.kind = executable ? MemberKind::kExecutable : MemberKind::kFile;
-    member.size_bytes = archive_entry_size(entry);
-    KDBG_RETURN_IF_ERROR(CheckSize(member));
-    files_.insert(member.path);
-  } else {
-    return Unsafe(name, "is a device node, pipe or socket");
-  }
+  if (is_folder && (is_source || parts.empty())) return std::nullopt;  // git keeps none
+  if (!is_folder) ForgetReplaced(member.path);
+  KDBG_RETURN_IF_ERROR(Classify(entry, member));
   if (member.kind == MemberKind::kSymlink) {
     links_.insert(member.path);
   } else {
@@ -235,6 +215,45 @@ absl::StatusOr<std::optional<ArchiveMember>> ArchiveReader::Check(archive_entry*
   NoteTop(member.path);
   ++members_;
   return member;
+}
+
+absl::Status ArchiveReader::Classify(archive_entry* entry, ArchiveMember& member) {
+  const auto type = archive_entry_filetype(entry);
+  const char* hardlink = archive_entry_hardlink(entry);
+  member.mode = static_cast<int>(archive_entry_perm(entry) & 07777);
+  if (hardlink != nullptr) {
+    member.kind = MemberKind::kHardlink;
+    member.target = Join(Components(hardlink));
+    if (!files_.contains(member.target)) {
+      return Unsafe(member.path,
+                    "is a hard link to something that is no earlier file of the tarball");
+    }
+    files_.insert(member.path);
+    return absl::OkStatus();
+  }
+  if (type == AE_IFREG) {
+    member.kind = (member.mode & 0111) != 0 ? MemberKind::kExecutable : MemberKind::kFile;
+    member.size_bytes = archive_entry_size(entry);
+    files_.insert(member.path);
+    return CheckSize(member);
+  }
+  files_.erase(member.path);
+  if (type == AE_IFLNK) {
+    member.kind = MemberKind::kSymlink;
+    member.target = OrEmpty(archive_entry_symlink(entry));
+    return CheckLinkTarget(member);
+  }
+  if (limits_.kind == TreeKind::kSource || type == AE_IFIFO || type == AE_IFSOCK) {
+    return Unsafe(member.path, "is a device node, pipe or socket");
+  }
+  if (type == AE_IFDIR) {
+    member.kind = MemberKind::kFolder;
+    return absl::OkStatus();
+  }
+  member.kind = type == AE_IFCHR ? MemberKind::kCharacterDevice : MemberKind::kBlockDevice;
+  member.device_major = static_cast<int>(archive_entry_rdevmajor(entry));
+  member.device_minor = static_cast<int>(archive_entry_rdevminor(entry));
+  return absl::OkStatus();
 }
 
 absl::Status ArchiveReader::CheckPath(const std::string& path) const {
@@ -263,6 +282,7 @@ void ArchiveReader::ForgetReplaced(const std::string& path) {
 absl::Status ArchiveReader::CheckLinkTarget(const ArchiveMember& link) {
   const std::vector<std::string_view> parts = Components(link.target);
   if (link.target.empty()) return Unsafe(link.path, "is a link to nothing");
+  if (limits_.kind == TreeKind::kRoot) return absl::OkStatus();
   if (link.target.front() == '/') return Unsafe(link.path, "is a link to an absolute name");
   // Only leading ".." are taken. They climb from the link's own folder, which is a real one, and
   // every link met on the way down obeys the same rule: so no chain of links can leave the tree.

@@ -21,20 +21,38 @@ struct archive_entry;
 
 namespace kdbg::source {
 
+// What the members are to become: a tree as git keeps it, or the root file system of a guest, which
+// has folders, modes and device nodes of its own, and whose links may lead anywhere, because its
+// root is theirs.
+enum class TreeKind { kSource, kRoot };
+
 struct ArchiveLimits {
   std::int64_t maximum_bytes = std::int64_t{16} << 30;  // of all members, uncompressed
   std::int64_t maximum_members = 1'000'000;
   std::int64_t maximum_member_bytes = std::int64_t{2} << 30;
   int maximum_depth = 128;  // folders in one name
+  TreeKind kind = TreeKind::kSource;
 };
 
-enum class MemberKind { kFile, kExecutable, kSymlink, kHardlink };
+// The last three in root file systems only.
+enum class MemberKind {
+  kFile,
+  kExecutable,
+  kSymlink,
+  kHardlink,
+  kFolder,
+  kCharacterDevice,
+  kBlockDevice
+};
 
 struct ArchiveMember {
   MemberKind kind = MemberKind::kFile;
   std::string path;    // relative and clean; the archive's top folder is still in it
   std::string target;  // of a symlink: as stored; of a hardlink: the path of an earlier member
   std::int64_t size_bytes = 0;
+  int mode = 0;  // permission bits, as stored
+  int device_major = 0;
+  int device_minor = 0;
 };
 
 class ArchiveReader {
@@ -42,13 +60,13 @@ class ArchiveReader {
   static std::unique_ptr<ArchiveReader> Open(ByteSource source, const ArchiveLimits& limits);
   ~ArchiveReader();
 
-  // The next member that belongs in a tree, nullopt at the end. Folders, pax headers and anything
-  // called .git or below such a folder are passed over. An error of the source comes back as it is;
-  // else INVALID_ARGUMENT with
+  // The next member that belongs in a tree, nullopt at the end. Pax headers are passed over, for a
+  // source also folders and anything called .git or below such a folder. An error of the source
+  // comes back as it is; else INVALID_ARGUMENT with
   //   kNotAnArchive         no tar in a compression we take, damaged, or without a single file
   //   kArchiveTruncated     the bytes end before the archive does
-  //   kArchiveUnsafeMember  absolute or climbing names, links that leave the tree, members through
-  //                         links, device nodes
+  //   kArchiveUnsafeMember  absolute or climbing names, members through links, pipes and sockets;
+  //                         for a source also links that leave the tree, and device nodes
   //   kArchiveTooLarge      beyond a limit
   absl::StatusOr<std::optional<ArchiveMember>> Next();
 
@@ -62,6 +80,7 @@ class ArchiveReader {
   struct Input;
   ArchiveReader(ByteSource source, const ArchiveLimits& limits);
   absl::StatusOr<std::optional<ArchiveMember>> Check(archive_entry* entry);
+  absl::Status Classify(archive_entry* entry, ArchiveMember& member);
   absl::Status CheckLinkTarget(const ArchiveMember& link);
   absl::Status CheckPath(const std::string& path) const;
   absl::Status CheckSize(const ArchiveMember& member);

@@ -77,8 +77,12 @@ absl::Status FastImport::Add(const ArchiveMember& member) {
                                member.target));
     case MemberKind::kHardlink:
       return Write(fmt::format("C {} {}\n", Quoted(member.target), path));
+    case MemberKind::kFolder:
+    case MemberKind::kCharacterDevice:
+    case MemberKind::kBlockDevice:
+      break;
   }
-  return absl::OkStatus();
+  return absl::InternalError("no such member belongs in a source");
 }
 
 absl::Status FastImport::WriteBytes(std::string_view bytes) { return Write(bytes); }

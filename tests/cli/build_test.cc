@@ -4,6 +4,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "proto/support/sha256.h"
 #include "proto/support/unique_fd.h"
 #include "tests/cli/cli_fixture.h"
@@ -224,6 +227,34 @@ TEST_F(BuildTest, AnInitramfsTakesTheNewestBusyboxWhenNoneIsGiven) {
   EXPECT_EQ(Run({"initramfs", "build", "--init", WriteFile("init", "#!/bin/sh\n")}).exit_code, 0);
   EXPECT_EQ(Created().source(), "sources/s-2");
   EXPECT_EQ(Created().initramfs().init(), "#!/bin/sh\n");
+}
+
+TEST_F(BuildTest, AnOverlayDirectoryIsPackedTheSameEachTimeAndSentOnce) {
+  state().sources["sources/s-2"] = state().sources["sources/s-1"];
+  state().sources["sources/s-2"].set_name("sources/s-2");
+  state().sources["sources/s-2"].set_project("busybox");
+  const std::filesystem::path folder =
+      std::filesystem::path(WriteFile("overlay-tool", "#!/bin/sh\n")).parent_path() / "overlay";
+  std::filesystem::create_directories(folder / "etc");
+  std::ofstream(folder / "etc/motd") << "hello";
+  const std::string config = WriteFile("busybox.fragment", "CONFIG_FEATURE_FANCY_ECHO=n\n");
+  ASSERT_EQ(Run({"initramfs", "build", "--overlay", folder.string(), "--config", config,
+                 "--compress", "gzip"})
+                .exit_code,
+            0);
+  const v1::InitramfsSpec first = Created().initramfs();
+  ASSERT_EQ(first.overlay_uploads_size(), 1);
+  EXPECT_EQ(first.compression(), v1::InitramfsSpec::GZIP);
+  ASSERT_EQ(first.fragments_size(), 1);
+  EXPECT_EQ(first.fragments(0).name(), "busybox.fragment");
+  std::filesystem::last_write_time(folder / "etc/motd",
+                                   std::filesystem::file_time_type::clock::now());
+  ASSERT_EQ(Run({"initramfs", "build", "--overlay", folder.string()}).exit_code, 0);
+  EXPECT_EQ(Created().initramfs().overlay_uploads(0), first.overlay_uploads(0));
+}
+
+TEST_F(BuildTest, ACompressionNobodyKnowsIsUsage) {
+  EXPECT_EQ(Run({"initramfs", "build", "--compress", "rar"}).exit_code, 2);
 }
 
 }  // namespace

@@ -88,7 +88,7 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   build::BuildSettings build_settings;
   build_settings.logs_directory = root / "logs";
   builds_ = Need(build::Builds::Open({*database_, *artifacts_, *blobs_, *sources_, *objects_,
-                                      *workspaces_, runner_, clock_, OwnIdentity},
+                                      *workspaces_, *uploads_, runner_, clock_, OwnIdentity},
                                      build_settings),
                  "builds");
 

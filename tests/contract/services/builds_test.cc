@@ -82,6 +82,13 @@ TEST_F(BuildsTest, AMalformedRequestNamesItsField) {
        }},
       {"build.initramfs.overlay_uploads",
        [](v1::Build* build) { build->mutable_initramfs()->add_overlay_uploads("../x"); }},
+      {"build.initramfs.compression",
+       [](v1::Build* build) {
+         build->mutable_initramfs()->set_compression(
+             static_cast<v1::InitramfsSpec::Compression>(9));
+       }},
+      {"build.initramfs.fragments.name",
+       [](v1::Build* build) { build->mutable_initramfs()->add_fragments()->set_text("x"); }},
   };
   for (const Case& one : cases) {
     SCOPED_TRACE(one.field);
@@ -96,6 +103,37 @@ TEST_F(BuildsTest, AMalformedRequestNamesItsField) {
     EXPECT_EQ(detail->reason, "FIELD_INVALID");
     EXPECT_EQ(detail->metadata.at("field"), one.field);
   }
+}
+
+TEST_F(BuildsTest, WhatGoesIntoAnInitramfsIsCheckedBeforeItIsQueued) {
+  v1::CreateBuildRequest request;
+  request.mutable_build()->set_source(
+      daemon_.Import(alice_, {{"Makefile", "VERSION = 1\nPATCHLEVEL = 35\nSUBLEVEL = 0\n"},
+                              {"Config.in", ""},
+                              {"include/applets.src.h", ""}}));
+  v1::InitramfsSpec& spec = *request.mutable_build()->mutable_initramfs();
+
+  v1::CreateUploadRequest announced;
+  announced.set_sha256(std::string(64, 'a'));
+  announced.set_size_bytes(100);
+  grpc::ClientContext context;
+  v1::Upload upload;
+  ASSERT_TRUE(alice_.sources->CreateUpload(&context, announced, &upload).ok());
+  spec.add_overlay_uploads(upload.name());
+  auto refused = Create(alice_, request);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << refused.status();
+  EXPECT_TRUE(HasReason(refused.status(), Reason::kUploadIncomplete)) << refused.status();
+  EXPECT_EQ(Create(bob_, request).status().code(), absl::StatusCode::kNotFound);
+  spec.clear_overlay_uploads();
+
+  spec.set_modules_build("builds/" + daemon_.SeedKernel("alice").build_id);
+  refused = Create(alice_, request);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition) << refused.status();
+  EXPECT_NE(refused.status().message().find("CONFIG_MODULES=y"), std::string_view::npos);
+  spec.set_modules_build("builds/" + daemon_.SeedInitramfs("alice").build_id);
+  EXPECT_EQ(Create(alice_, request).status().code(), absl::StatusCode::kInvalidArgument);
+  spec.set_modules_build("builds/none");
+  EXPECT_EQ(Create(alice_, request).status().code(), absl::StatusCode::kNotFound);
 }
 
 TEST_F(BuildsTest, ASourceThatIsNotThereIsNotFound) {

@@ -98,6 +98,7 @@ class BuildsTest : public ::testing::Test {
                      *sources_,
                      *objects_,
                      *workspaces_,
+                     *uploads_,
                      routing_runner_,
                      clock_,
                      [](std::string_view) -> absl::StatusOr<std::optional<host::Identity>> {

@@ -16,12 +16,15 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string Pack(const std::vector<CpioEntry>& entries) {
+std::string Pack(const std::vector<CpioEntry>& entries,
+                 CpioCompression compression = CpioCompression::kNone) {
   std::string bytes;
-  auto writer = CpioWriter::Open([&](std::string_view piece) {
-    bytes.append(piece);
-    return absl::OkStatus();
-  });
+  auto writer = CpioWriter::Open(
+      [&](std::string_view piece) {
+        bytes.append(piece);
+        return absl::OkStatus();
+      },
+      compression);
   EXPECT_TRUE(writer.ok());
   for (const CpioEntry& entry : entries) EXPECT_TRUE((*writer)->Add(entry).ok());
   EXPECT_TRUE((*writer)->Finish().ok());
@@ -41,6 +44,7 @@ std::map<std::string, Unpacked> Unpack(const std::string& bytes) {
   std::map<std::string, Unpacked> tree;
   archive* reader = archive_read_new();
   archive_read_support_format_cpio(reader);
+  archive_read_support_filter_all(reader);
   EXPECT_EQ(archive_read_open_memory(reader, bytes.data(), bytes.size()), ARCHIVE_OK);
   archive_entry* entry = nullptr;
   while (archive_read_next_header(reader, &entry) == ARCHIVE_OK) {
@@ -108,6 +112,71 @@ TEST(InitramfsTreeTest, OurInitAnnouncesItselfBeforeTheShell) {
   ASSERT_NE(marker, std::string::npos);
   EXPECT_LT(init.find("Boot took"), marker);
   EXPECT_LT(marker, init.find("setuidgid user sh"));
+}
+
+using Layer = std::vector<CpioEntry>;
+
+absl::StatusOr<std::vector<CpioEntry>> TreeWith(std::vector<Layer> layers, std::string init = "") {
+  return InitramfsTree({.busybox = "the program",
+                        .links = "/bin/sh\n",
+                        .init = std::move(init),
+                        .layers = std::move(layers)});
+}
+
+const CpioEntry& At(const std::vector<CpioEntry>& tree, std::string_view path) {
+  static const CpioEntry kNone;
+  for (const CpioEntry& entry : tree) {
+    if (entry.path == path) return entry;
+  }
+  ADD_FAILURE() << path << " is not there";
+  return kNone;
+}
+
+TEST(InitramfsTreeTest, ALaterLayerReplacesAnEarlierOneAndMissingFoldersAreMade) {
+  const auto tree = TreeWith(
+      {{{.path = "opt/tools/x", .content = "first"}, {.path = "etc/passwd", .content = "mine"}},
+       {{.path = "opt/tools/x", .content = "second"}}});
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  EXPECT_EQ(At(*tree, "opt/tools/x").content, "second");
+  EXPECT_EQ(At(*tree, "opt/tools").kind, CpioEntry::Kind::kDirectory);
+  EXPECT_EQ(At(*tree, "etc/passwd").content, "mine");
+  EXPECT_EQ(At(*tree, "bin/busybox").content, "the program");
+}
+
+TEST(InitramfsTreeTest, AFolderOfALayerKeepsWhatIsInItAndGetsItsMode) {
+  const auto tree =
+      TreeWith({{{.kind = CpioEntry::Kind::kDirectory, .path = "etc", .mode = 0700}}});
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  EXPECT_EQ(At(*tree, "etc").mode, 0700);
+  EXPECT_FALSE(At(*tree, "etc/passwd").content.empty());
+}
+
+TEST(InitramfsTreeTest, ALayerCannotPutALinkInThePlaceOfAFolderOrAFileBehindALink) {
+  const CpioEntry link{.kind = CpioEntry::Kind::kSymlink, .path = "bin", .content = "usr/bin"};
+  const auto replaced = TreeWith({{link}});
+  EXPECT_TRUE(HasReason(replaced.status(), Reason::kArchiveUnsafeMember)) << replaced.status();
+  const CpioEntry other{.kind = CpioEntry::Kind::kSymlink, .path = "lib64", .content = "/lib"};
+  const auto behind = TreeWith({{other}, {{.path = "lib64/libc.so", .content = "x"}}});
+  EXPECT_TRUE(HasReason(behind.status(), Reason::kArchiveUnsafeMember)) << behind.status();
+}
+
+TEST(InitramfsTreeTest, TheCallersInitWinsOverThatOfALayer) {
+  const std::vector<Layer> layers = {{{.path = "init", .content = "of the layer"}}};
+  EXPECT_EQ(At(*TreeWith(layers), "init").content, "of the layer");
+  EXPECT_EQ(At(*TreeWith(layers, "#!mine"), "init").content, "#!mine");
+}
+
+TEST(InitramfsTreeTest, PackedItIsTheSameBytesEachTimeAndTheSameTree) {
+  const std::string plain = Pack(Tree());
+  for (CpioCompression compression : {CpioCompression::kGzip, CpioCompression::kZstd}) {
+    SCOPED_TRACE(NameOf(compression));
+    const std::string packed = Pack(Tree(), compression);
+    EXPECT_LT(packed.size(), plain.size());
+    EXPECT_EQ(packed, Pack(Tree(), compression));
+    EXPECT_EQ(Unpack(packed).size(), Unpack(plain).size());
+  }
+  // The time in gzip's header, which would make each run another.
+  EXPECT_EQ(Pack(Tree(), CpioCompression::kGzip).substr(4, 4), std::string(4, '\0'));
 }
 
 TEST(InitramfsTreeTest, RefusesLinksThatAreNoPrograms) {

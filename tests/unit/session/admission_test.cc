@@ -93,6 +93,15 @@ TEST_F(AdmissionTest, AnInitramfsOfAnotherArchitectureIsRefused) {
   ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kWrongState, "for arm64");
 }
 
+TEST_F(AdmissionTest, AnInitramfsTheKernelCannotUnpackIsRefused) {
+  initramfs_.files[0].path = "initramfs.cpio.zst";
+  initramfs_.attributes["packed"] = "zstd";
+  kernel_.attributes["unpacks"] = "none gzip";
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kWrongState, "CONFIG_RD_ZSTD=y");
+  kernel_.attributes["unpacks"] = "none gzip zstd";
+  EXPECT_EQ(Try()->guest.initramfs, blobs_->PathOf(std::string(64, 'b')));
+}
+
 TEST_F(AdmissionTest, AnInitramfsAsKernelIsRefused) {
   kernel_.kind = store::ArtifactKind::kInitramfs;
   ExpectRefused(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid, "is no kernel");
