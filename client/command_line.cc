@@ -179,21 +179,20 @@ void AddOneArgument(Grammar& grammar, CLI::App* noun, const std::string& name,
       ->required();
 }
 
+void AddRepeated(CLI::App* command, const std::string& name, std::vector<std::string>& values,
+                 const std::string& meaning) {
+  command->add_option(name, values, meaning + "; repeatable")->allow_extra_args(false);
+}
+
 void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
   command->add_option("--name", options.name, "a name of your own; also names the line of work");
   command->add_option("--arch", options.architecture, "x86_64, arm64 or riscv64");
-  command
-      ->add_option("--config", options.configs,
-                   "a base (tiny, defconfig, NAME_defconfig), a whole .config or a fragment; "
-                   "repeatable")
-      ->allow_extra_args(false);
-  command->add_option("--set", options.config_items, "CONFIG_X=y; repeatable")
-      ->allow_extra_args(false);
-  command->add_option("--patch", options.patches, "a patch to apply; repeatable")
-      ->allow_extra_args(false);
+  AddRepeated(command, "--config", options.configs,
+              "a base (tiny, defconfig, NAME_defconfig), a whole .config or a fragment");
+  AddRepeated(command, "--set", options.config_items, "CONFIG_X=y");
+  AddRepeated(command, "--patch", options.patches, "a patch to apply");
   command->add_option("--ref", options.source.ref, "branch, tag or commit of a git URL");
-  command->add_option("--make", options.make_variables, "VARIABLE=VALUE for make; repeatable")
-      ->allow_extra_args(false);
+  AddRepeated(command, "--make", options.make_variables, "VARIABLE=VALUE for make");
   command->add_flag("--private", options.is_private, "for you and admins only");
   command->add_flag("--clean", options.clean, "start from an empty build directory");
   command->add_flag("--no-cache", options.skip_cache, "compile even what the store has");
@@ -236,15 +235,10 @@ void AddInitramfs(Grammar& grammar) {
   build->add_option("--name", options->name, "a name of your own");
   build->add_option("--arch", options->architecture, "x86_64, arm64 or riscv64");
   build->add_option("--init", options->init, "a program to be /init");
-  build
-      ->add_option("--overlay", options->overlays,
-                   "a directory or tar file laid over the tree; repeatable")
-      ->allow_extra_args(false);
+  AddRepeated(build, "--overlay", options->overlays, "a directory or tar file laid over the tree");
   build->add_option("--modules", options->modules, "a kernel build whose modules go in");
-  build->add_option("--config", options->configs, "a file of BusyBox config items; repeatable")
-      ->allow_extra_args(false);
-  build->add_option("--set", options->config_items, "CONFIG_X=y of BusyBox; repeatable")
-      ->allow_extra_args(false);
+  AddRepeated(build, "--config", options->configs, "a file of BusyBox config items");
+  AddRepeated(build, "--set", options->config_items, "CONFIG_X=y of BusyBox");
   build->add_option("--compress", options->compression,
                     "auto (what the kernel of --modules unpacks; else none), none, gzip or zstd");
   build->add_flag("--private", options->is_private, "for you and admins only");
@@ -450,8 +444,7 @@ void AddDebug(Grammar& grammar) {
                                       "  kdbgctl debug linux-6.1.tar.xz --stop-at shell\n",
                                       [=](Context& context) { return Debug(context, *options); });
   command->add_option("SOURCE", options->kernel.source.text, kSourceHelp);
-  command->add_option("--break", options->breakpoints, "a function or file:line; repeatable")
-      ->allow_extra_args(false);
+  AddRepeated(command, "--break", options->breakpoints, "a function or file:line");
   command->add_option("--kernel", options->session.kernel,
                       "without SOURCE: build id or name; default your newest");
   AddKernelOptions(command, options->kernel);
