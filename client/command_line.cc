@@ -347,6 +347,20 @@ void AddSessionOptions(CLI::App* command, SessionCreateOptions& options) {
 }
 
 constexpr char kSessionHelp[] = "a session's id";
+void AddSessionShare(Grammar& grammar, CLI::App* noun) {
+  auto share = std::make_shared<SessionShareOptions>();
+  CLI::App* command = grammar.Command(
+      noun, "share", "let a colleague look at it or work with it",
+      "  kdbgctl session share vm-7 alice              # state and console\n"
+      "  kdbgctl session share vm-7 alice --control    # gdb, console input, pause\n"
+      "  kdbgctl session share vm-7 alice --take-back\n",
+      [=](Context& context) { return SessionShare(context, *share); });
+  command->add_option("SESSION", share->session, kSessionHelp)->required();
+  command->add_option("USER", share->user, "an account on the server's host")->required();
+  CLI::Option* control = command->add_flag("--control", share->control, "everything but its end");
+  command->add_flag("--take-back", share->take_back, "no longer")->excludes(control);
+}
+
 void AddSession(Grammar& grammar) {
   CLI::App* noun = grammar.Noun("session", "guests on lease",
                                 "  kdbgctl session create\n  kdbgctl session list\n");
@@ -387,7 +401,8 @@ void AddSession(Grammar& grammar) {
                [=](Context& context) { return SessionDelete(context, *remove); })
       ->add_option("SESSION", *remove, "sessions' ids")
       ->required();
-  for (const char* later : {"reset", "save", "restore", "dump", "share"}) {
+  AddSessionShare(grammar, noun);
+  for (const char* later : {"reset", "save", "restore", "dump"}) {
     grammar.NotYet(noun, later);
   }
 }

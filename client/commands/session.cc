@@ -16,10 +16,22 @@ std::string Gdb(const v1::Session& session) {
 }
 
 std::string State(const v1::Session& session) {
+  if (session.state() == v1::Session::QUEUED) {
+    return fmt::format("QUEUED, place {}", session.queue_place());
+  }
   const bool runs = session.state() == v1::Session::READY;
   return fmt::format(
       "{}{}{}", v1::Session::State_Name(session.state()), runs ? ", " : "",
       runs ? (session.run_state() == v1::Session::RUNNING ? "running" : "halted") : "");
+}
+
+std::string Shares(const v1::Session& session) {
+  std::string text;
+  for (const v1::Session::Share& share : session.shares()) {
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", share.user(),
+                        share.access() == v1::Session::Share::CONTROL ? "control" : "read");
+  }
+  return text;
 }
 
 std::string StartTimes(const v1::Session& session) {
@@ -65,6 +77,7 @@ Details SessionDetails(const v1::Session& session) {
           {"Console", session.console_size_bytes() > 0 ? Bytes(session.console_size_bytes()) : ""},
           {"Start took", StartTimes(session)},
           {"Owner", session.owner()},
+          {"Shared with", Shares(session)},
           {"Created", Moment(session.create_time())},
           {"Expires", session.has_expire_time()
                           ? fmt::format("{}, in {}", Moment(session.expire_time()),
@@ -159,6 +172,15 @@ CommandEnd SessionPause(Context& context, const std::string& text) {
 CommandEnd SessionResume(Context& context, const std::string& text) {
   return ChangeAndShow(context, &v1::SessionService::Stub::ResumeSession,
                        v1::ResumeSessionRequest(), text);
+}
+
+CommandEnd SessionShare(Context& context, const SessionShareOptions& options) {
+  v1::ShareSessionRequest request;
+  request.mutable_share()->set_user(options.user);
+  request.mutable_share()->set_access(options.take_back ? v1::Session::Share::NONE
+                                      : options.control ? v1::Session::Share::CONTROL
+                                                        : v1::Session::Share::READ);
+  return ChangeAndShow(context, &v1::SessionService::Stub::ShareSession, request, options.session);
 }
 
 CommandEnd SessionDelete(Context& context, const std::vector<std::string>& sessions) {

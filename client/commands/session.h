@@ -35,6 +35,14 @@ CommandEnd SessionPause(Context& context, const std::string& session);
 CommandEnd SessionResume(Context& context, const std::string& session);
 CommandEnd SessionDelete(Context& context, const std::vector<std::string>& sessions);
 
+struct SessionShareOptions {
+  std::string session;
+  std::string user;
+  bool control = false;  // else only to read
+  bool take_back = false;
+};
+CommandEnd SessionShare(Context& context, const SessionShareOptions& options);
+
 Details SessionDetails(const v1::Session& session);
 
 }  // namespace kdbg::client

@@ -80,8 +80,17 @@ std::string StopPointName(const v1::StopPoint& point) {
   return "start_kernel";
 }
 
+std::string Doing(const v1::Session& session) {
+  if (session.state() == v1::Session::QUEUED) {
+    return fmt::format("waiting for room, place {}", session.queue_place());
+  }
+  if (session.state() != v1::Session::BOOTING) return "creating the guest";
+  return fmt::format("booting to {}", StopPointName(session.stop_point()));
+}
+
 bool Moving(const v1::Session& session) {
   return session.state() == v1::Session::CREATING || session.state() == v1::Session::BOOTING ||
+         session.state() == v1::Session::QUEUED ||
          session.state() == v1::Session::STATE_UNSPECIFIED;
 }
 
@@ -110,10 +119,7 @@ absl::StatusOr<v1::Session> AwaitReady(Context& context, const v1::Session& crea
       [&](const v1::Session& now) {
         session = now;
         if (!Moving(now)) return Next::kEnough;
-        progress.Update(now.state() == v1::Session::BOOTING
-                            ? fmt::format("booting to {}", StopPointName(now.stop_point()))
-                            : "creating the guest",
-                        "");
+        progress.Update(Doing(now), "");
         return Next::kGoOn;
       });
   progress.Clear();

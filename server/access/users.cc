@@ -74,6 +74,16 @@ std::optional<Account> SystemAccounts::Find(uid_t uid) const {
   return account;
 }
 
+bool SystemAccounts::Has(const std::string& name) const {
+  struct passwd entry = {};
+  std::vector<char> buffer;
+  const auto by_name = [&name](struct passwd* out, char* data, std::size_t size,
+                               struct passwd** result) {
+    return ::getpwnam_r(name.c_str(), out, data, size, result);
+  };
+  return Query(by_name, &entry, &buffer);
+}
+
 Users::Users(AccessPolicy policy, const Accounts& accounts, const Clock& clock, uid_t own_uid)
     : policy_(std::move(policy)), accounts_(accounts), clock_(clock), own_uid_(own_uid) {}
 
@@ -89,6 +99,14 @@ Principal Users::FromUid(uid_t uid) {
   if (known_.size() >= kMaxKnown) known_.clear();
   known_[uid] = {principal, now + kKeepFor};
   return principal;
+}
+
+bool Users::CouldBe(const std::string& user) const {
+  constexpr std::string_view kUid = "uid:";
+  if (!user.starts_with(kUid)) return accounts_.Has(user);
+  const std::string_view digits = std::string_view(user).substr(kUid.size());
+  return !digits.empty() && digits.size() <= 10 &&
+         digits.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 Principal Users::LookUp(uid_t uid) const {

@@ -39,11 +39,13 @@ class Accounts {
  public:
   virtual ~Accounts() = default;
   virtual std::optional<Account> Find(uid_t uid) const = 0;
+  virtual bool Has(const std::string& name) const = 0;
 };
 
 class SystemAccounts final : public Accounts {
  public:
   std::optional<Account> Find(uid_t uid) const override;
+  bool Has(const std::string& name) const override;
 };
 
 class Users {
@@ -52,6 +54,8 @@ class Users {
   Users(AccessPolicy policy, const Accounts& accounts, const Clock& clock, uid_t own_uid);
 
   Principal FromUid(uid_t uid);
+  // Whether somebody could come as `user`: an account of this host, or "uid:1234".
+  bool CouldBe(const std::string& user) const;
 
  private:
   struct Known {

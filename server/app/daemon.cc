@@ -73,7 +73,14 @@ session::SessionLimits LimitsFrom(const config::Session& settings, std::int64_t 
   limits.maximum_memory_mib =
       settings.maximum_memory_mib != 0 ? settings.maximum_memory_mib : host_memory_bytes / kMib / 2;
   limits.maximum_vcpu_count = settings.maximum_vcpus != 0 ? settings.maximum_vcpus : Processors();
-  limits.maximum_sessions = settings.maximum_sessions;
+  limits.quota.host = {.sessions = settings.maximum_sessions,
+                       .vcpus = settings.total_vcpus,
+                       .memory_mib = settings.total_memory_mib != 0
+                                         ? settings.total_memory_mib
+                                         : host_memory_bytes / kMib * 3 / 4};
+  limits.quota.user = {.sessions = settings.user_sessions,
+                       .vcpus = settings.user_vcpus,
+                       .memory_mib = settings.user_memory_mib};
   limits.gdb_host = settings.gdb_host;
   limits.first_port = settings.first_port;
   limits.last_port = settings.last_port;

@@ -171,6 +171,11 @@ absl::Status ReadSession(Section section, Session& session) {
   section.Read("maximum_memory_mib", session.maximum_memory_mib, 0, kMaxMib);
   section.Read("maximum_vcpus", session.maximum_vcpus, 0, 1024);
   section.Read("maximum_sessions", session.maximum_sessions, 1, 10000);
+  section.Read("total_vcpus", session.total_vcpus, 0, 100000);
+  section.Read("total_memory_mib", session.total_memory_mib, 0, kMaxMib);
+  section.Read("user_sessions", session.user_sessions, 0, 10000);
+  section.Read("user_vcpus", session.user_vcpus, 0, 100000);
+  section.Read("user_memory_mib", session.user_memory_mib, 0, kMaxMib);
   return section.Finish();
 }
 

@@ -57,6 +57,12 @@ struct Session {
   std::int64_t maximum_memory_mib = 0;  // of one guest; 0: half of the host's
   int maximum_vcpus = 0;                // of one guest; 0: all processors
   int maximum_sessions = 64;
+  int total_vcpus = 0;                // of all guests; 0: no limit
+  std::int64_t total_memory_mib = 0;  // of all guests; 0: three quarters of the host's
+  // Of each user; 0: no limit but those of all.
+  int user_sessions = 0;
+  int user_vcpus = 0;
+  std::int64_t user_memory_mib = 0;
 };
 
 struct Libvirt {

@@ -97,6 +97,8 @@ class CallGate {
   void Drain();
   bool draining() const { return draining_; }
 
+  access::Users& users() { return users_; }
+
   Executor& calls() { return calls_; }
   Executor& streams() { return streams_; }
 

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t kMaxArgumentBytes = 1024;
 constexpr std::size_t kMaxSymbolBytes = 512;
+constexpr std::size_t kMaxUserBytes = 256;
 
 v1::Session::State StateOf(session::SessionState state) {
   switch (state) {
@@ -33,6 +34,8 @@ v1::Session::State StateOf(session::SessionState state) {
       return v1::Session::CRASHED;
     case session::SessionState::kFailed:
       return v1::Session::FAILED;
+    case session::SessionState::kQueued:
+      return v1::Session::QUEUED;
   }
   return v1::Session::STATE_UNSPECIFIED;
 }
@@ -104,6 +107,7 @@ void SetLife(const session::SessionRecord& record, v1::Session* message) {
   *message->mutable_shape() = ShapeOf(record.request);
   message->set_accelerator(record.accelerator);
   message->set_end_reason(record.end_reason);
+  message->set_queue_place(record.queue_place);
   Set(record.create_time, message->mutable_create_time());
   if (record.ready_time) Set(*record.ready_time, message->mutable_ready_time());
   Set(record.expire_time, message->mutable_expire_time());
@@ -175,6 +179,13 @@ v1::Session ToMessage(const session::SessionRecord& record) {
   message.set_command_line(ValidUtf8(record.command_line));
   message.set_console_size_bytes(record.console_size_bytes);
   message.set_stopped_at(ValidUtf8(record.stopped_at));
+  for (const session::SessionShare& share : record.shares) {
+    v1::Session::Share& shown = *message.add_shares();
+    shown.set_user(share.user);
+    shown.set_access(share.access == session::SessionShare::Access::kControl
+                         ? v1::Session::Share::CONTROL
+                         : v1::Session::Share::READ);
+  }
   Set(record.create_duration, message.mutable_start_times()->mutable_create());
   Set(record.boot_duration, message.mutable_start_times()->mutable_boot());
   return message;
@@ -184,6 +195,24 @@ v1::Session ToStrangersMessage(const session::SessionRecord& record) {
   v1::Session message;
   SetLife(record, &message);
   return message;
+}
+
+absl::StatusOr<session::SessionShare> ShareFrom(const v1::Session::Share& share) {
+  using Access = session::SessionShare::Access;
+  if (share.user().empty() || share.user().size() > kMaxUserBytes) {
+    return InvalidField("share.user", share.user().substr(0, 64), "name the colleague's account");
+  }
+  switch (share.access()) {
+    case v1::Session::Share::NONE:
+      return session::SessionShare{share.user(), Access::kNone};
+    case v1::Session::Share::READ:
+      return session::SessionShare{share.user(), Access::kRead};
+    case v1::Session::Share::CONTROL:
+      return session::SessionShare{share.user(), Access::kControl};
+    default:
+      return InvalidField("share.access", std::to_string(share.access()),
+                          "share.access must be READ, CONTROL or NONE");
+  }
 }
 
 absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest& request) {

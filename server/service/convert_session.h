@@ -13,6 +13,7 @@ v1::Session ToMessage(const session::SessionRecord& record);
 v1::Session ToStrangersMessage(const session::SessionRecord& record);
 
 // All but the builds. INVALID_ARGUMENT names the field.
+absl::StatusOr<session::SessionShare> ShareFrom(const v1::Session::Share& share);
 absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest& request);
 
 }  // namespace kdbg::service

@@ -37,8 +37,16 @@ access::Resource ResourceOf(const store::Artifact& artifact) {
   return resource;
 }
 
-access::Resource ResourceOf(const session::SessionRecord& record) {
-  return Make(access::ResourceKind::kSession, kSessions, record.id, record.owner);
+access::Resource ResourceOf(const session::SessionRecord& record, std::string_view user) {
+  access::Resource resource =
+      Make(access::ResourceKind::kSession, kSessions, record.id, record.owner);
+  for (const session::SessionShare& share : record.shares) {
+    if (share.user != user) continue;
+    resource.shared = share.access == session::SessionShare::Access::kControl
+                          ? access::Sharing::kControl
+                          : access::Sharing::kRead;
+  }
+  return resource;
 }
 
 }  // namespace kdbg::service

@@ -1,6 +1,8 @@
 // The records of the modules below as what access/ decides about.
 #pragma once
 
+#include <string_view>
+
 #include "server/access/check.h"
 #include "server/build/build_record.h"
 #include "server/session/session_record.h"
@@ -14,6 +16,7 @@ access::Resource ResourceOf(const source::Upload& upload);
 access::Resource ResourceOf(const source::SourceRecord& record);
 access::Resource ResourceOf(const build::BuildRecord& record);
 access::Resource ResourceOf(const store::Artifact& artifact);
-access::Resource ResourceOf(const session::SessionRecord& record);
+// As `user` meets it, since sessions are shared one by one.
+access::Resource ResourceOf(const session::SessionRecord& record, std::string_view user);
 
 }  // namespace kdbg::service

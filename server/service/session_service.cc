@@ -51,7 +51,7 @@ absl::StatusOr<session::SessionRecord> SessionServiceImpl::Find(Call& call,
   KDBG_ASSIGN_OR_RETURN(const std::string id, ParseResourceName(kSessions, name));
   absl::StatusOr<session::SessionRecord> session = sessions_.Get(id);
   if (absl::IsNotFound(session.status())) return ResourceNotFound(ResourceName(kSessions, id));
-  if (session.ok()) KDBG_RETURN_IF_ERROR(call.Check(ResourceOf(*session)));
+  if (session.ok()) KDBG_RETURN_IF_ERROR(call.Check(ResourceOf(*session, call.user())));
   return session;
 }
 
@@ -105,10 +105,11 @@ absl::Status SessionServiceImpl::Create(Call& call, const v1::CreateSessionReque
                                         v1::Session* response) {
   KDBG_RETURN_IF_ERROR(call.CheckCollection());
   KDBG_ASSIGN_OR_RETURN(session::SessionRequest wanted, RequestOf(request));
-  if (request.queue()) return NotImplemented(call, "waiting for quota (`queue`)");
   KDBG_RETURN_IF_ERROR(ChooseBuilds(call, request.session(), &wanted));
   KDBG_ASSIGN_OR_RETURN(const session::SessionRecord created,
-                        sessions_.Create(call.user(), wanted));
+                        sessions_.Create(call.user(), wanted,
+                                         request.queue() ? session::Sessions::IfFull::kWait
+                                                         : session::Sessions::IfFull::kRefuse));
   *response = ToMessage(created);
   return absl::OkStatus();
 }
@@ -152,8 +153,9 @@ grpc::ServerUnaryReactor* SessionServiceImpl::ListSessions(Context* context,
         auto sessions = sessions_.List(list);
         response->set_next_page_token(CutPage(page, query, &sessions));
         for (const auto& session : sessions) {
-          *response->add_sessions() =
-              call.MaySee(ResourceOf(session)) ? ToMessage(session) : ToStrangersMessage(session);
+          *response->add_sessions() = call.MaySee(ResourceOf(session, call.user()))
+                                          ? ToMessage(session)
+                                          : ToStrangersMessage(session);
         }
         return absl::OkStatus();
       });
@@ -267,10 +269,23 @@ grpc::ServerUnaryReactor* SessionServiceImpl::DumpSession(Context* context,
 
 grpc::ServerUnaryReactor* SessionServiceImpl::ShareSession(Context* context,
                                                            const v1::ShareSessionRequest* request,
-                                                           v1::Session*) {
-  return RunUnary(gate_, context, Rpc("SessionService/ShareSession"), [this, request](Call& call) {
-    return Promise(call, request->name(), "sharing a session");
-  });
+                                                           v1::Session* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/ShareSession"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        KDBG_ASSIGN_OR_RETURN(const session::SessionShare share, ShareFrom(request->share()));
+        if (share.user == session.owner || !gate_.users().CouldBe(share.user)) {
+          return InvalidField("share.user", share.user,
+                              share.user == session.owner
+                                  ? "the session is theirs already"
+                                  : fmt::format("this host has no account {}", share.user));
+        }
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord shared,
+                              sessions_.Share(session.id, share));
+        *response = ToMessage(shared);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerWriteReactor<v1::ConsoleChunk>* SessionServiceImpl::ReadConsole(

@@ -308,6 +308,18 @@ absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
   return Snapshot();
 }
 
+absl::StatusOr<SessionRecord> LiveSession::Share(const SessionShare& share) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!end_reason_.empty()) return NotNow("be shared");
+  }
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    std::erase_if(record.shares, [&](const auto& old) { return old.user == share.user; });
+    if (share.access != SessionShare::Access::kNone) record.shares.push_back(share);
+  });
+  return Snapshot();
+}
+
 std::shared_ptr<guest::Guest> LiveSession::ReadyGuest() const {
   absl::MutexLock lock(&mutex_);
   return record_.state == SessionState::kReady && record_.gdb_holder.empty() ? guest_ : nullptr;

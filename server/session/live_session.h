@@ -54,6 +54,7 @@ class LiveSession final : public gdb::ClientPolicy {
   // Closes door and port now; the machine goes behind it. Idempotent; the first reason stays.
   void End(std::string_view reason);
   absl::StatusOr<SessionRecord> Renew(absl::Duration ttl);
+  absl::StatusOr<SessionRecord> Share(const SessionShare& share);
   absl::StatusOr<SessionRecord> Pause();
   absl::StatusOr<SessionRecord> Resume();
 

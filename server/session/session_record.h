@@ -12,7 +12,17 @@
 
 namespace kdbg::session {
 
-enum class SessionState { kCreating, kBooting, kReady, kEnding, kEnded, kCrashed, kFailed };
+// Stored as numbers: new ones at the end.
+enum class SessionState {
+  kCreating,
+  kBooting,
+  kReady,
+  kEnding,
+  kEnded,
+  kCrashed,
+  kFailed,
+  kQueued
+};
 enum class RunState { kUnknown, kHalted, kRunning };
 enum class AcceleratorChoice { kAuto, kKvm, kTcg };
 enum class Fault { kSubject, kCaller, kHost };
@@ -34,6 +44,13 @@ struct SessionFailure {
   std::string reason;  // ReasonName of proto/contract/error.h
   std::string message;
   std::string excerpt;  // the last console lines
+};
+
+// What the owner lets a colleague do with a session.
+struct SessionShare {
+  enum class Access { kNone, kRead, kControl };
+  std::string user;
+  Access access = Access::kNone;
 };
 
 // Not 0: somebody who asks for no memory must hear that this is not possible.
@@ -78,7 +95,9 @@ struct SessionRecord {
   std::optional<absl::Time> end_time;
   absl::Duration create_duration;
   absl::Duration boot_duration;
-  std::int64_t sequence = 0;  // grows with each session; for paging
+  std::vector<SessionShare> shares;  // by user; none is kNone
+  int queue_place = 0;               // while QUEUED: 1 is next
+  std::int64_t sequence = 0;         // grows with each session; for paging
 };
 
 std::string_view ToString(SessionState state);

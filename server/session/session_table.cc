@@ -56,9 +56,20 @@ CREATE INDEX sessions_by_state ON sessions (state);
 constexpr std::string_view kAddExpiry =
     "ALTER TABLE sessions ADD COLUMN expire_monotonic_us INTEGER NOT NULL DEFAULT 0";
 
+constexpr std::string_view kAddShares = R"(
+CREATE TABLE session_shares (
+  session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  user TEXT NOT NULL,
+  access INTEGER NOT NULL,
+  PRIMARY KEY (session, user)
+) WITHOUT ROWID;
+CREATE INDEX session_shares_by_user ON session_shares (user);
+)";
+
 constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 1, .sql = kCreate},
     {.module = "session", .version = 2, .sql = kAddExpiry},
+    {.module = "session", .version = 3, .sql = kAddShares},
 };
 
 constexpr std::string_view kColumns =
@@ -141,7 +152,28 @@ absl::StatusOr<std::vector<SessionRecord>> Load(state::Transaction& transaction,
                                            records.push_back(FromRow(row));
                                            return absl::OkStatus();
                                          }));
+  for (SessionRecord& record : records) {
+    KDBG_RETURN_IF_ERROR(transaction.Query(
+        "SELECT user, access FROM session_shares WHERE session = ? ORDER BY user", record.id,
+        [&](const state::Row& row) {
+          record.shares.push_back({.user = row.Text(0), .access = row.As<SessionShare::Access>(1)});
+          return absl::OkStatus();
+        }));
+  }
   return records;
+}
+
+absl::Status StoreShares(state::Transaction& transaction, const SessionRecord& record) {
+  KDBG_RETURN_IF_ERROR(
+      transaction.Execute("DELETE FROM session_shares WHERE session = ?", record.id).status());
+  for (const SessionShare& share : record.shares) {
+    KDBG_RETURN_IF_ERROR(transaction
+                             .Execute("INSERT INTO session_shares (session, user, access) VALUES "
+                                      "(?, ?, ?)",
+                                      record.id, share.user, share.access)
+                             .status());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -187,6 +219,7 @@ absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord&
                    record.end_time, absl::ToInt64Microseconds(record.create_duration),
                    absl::ToInt64Microseconds(record.boot_duration), record.id)
           .status());
+  KDBG_RETURN_IF_ERROR(StoreShares(transaction, record));
   if (!record.failure) return absl::OkStatus();
   return transaction
       .Execute(
@@ -243,10 +276,11 @@ absl::StatusOr<std::optional<SessionRecord>> FindRequest(state::Transaction& tra
 absl::StatusOr<std::vector<SessionRecord>> LoadSessions(state::Transaction& transaction,
                                                         const Sessions::ListQuery& query) {
   return Load(transaction,
-              "WHERE (? = 0 OR sequence < ?) AND (? = 0 OR owner = ?) AND "
+              "WHERE (? = 0 OR sequence < ?) AND (? = 0 OR owner = ? OR id IN "
+              "(SELECT session FROM session_shares WHERE user = ?)) AND "
               "(? = 1 OR end_time IS NULL) ORDER BY sequence DESC LIMIT ?",
               query.before_sequence, query.before_sequence, query.owner.has_value(),
-              query.owner.value_or(""), query.include_ended, query.limit);
+              query.owner.value_or(""), query.owner.value_or(""), query.include_ended, query.limit);
 }
 
 absl::StatusOr<std::vector<SessionRecord>> LoadUnfinished(state::Transaction& transaction) {
@@ -269,6 +303,8 @@ std::string_view ToString(SessionState state) {
       return "CRASHED";
     case SessionState::kFailed:
       return "FAILED";
+    case SessionState::kQueued:
+      return "QUEUED";
   }
   return "?";
 }

@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/subscribers.h"
+#include "server/session/quota.h"
 #include "server/session/session_record.h"
 
 namespace kdbg {
@@ -48,7 +49,8 @@ struct SessionLimits {
   std::int64_t minimum_memory_mib = 16;
   std::int64_t maximum_memory_mib = 4096;
   int maximum_vcpu_count = 4;
-  int maximum_sessions = 64;
+  Quota quota = {.user = {}, .host = {.sessions = 64}};
+  std::size_t maximum_waiting = 256;
   std::string gdb_host = "127.0.0.1";
   int first_port = 20000;
   int last_port = 20999;
@@ -66,11 +68,14 @@ class Sessions {
   ~Sessions();
 
   // INVALID_ARGUMENT, FAILED_PRECONDITION, NOT_FOUND, RESOURCE_EXHAUSTED as CreateSession says.
-  absl::StatusOr<SessionRecord> Create(std::string_view owner, const SessionRequest& request);
+  // With kWait the session may come back QUEUED; it starts by itself when there is room.
+  enum class IfFull { kRefuse, kWait };
+  absl::StatusOr<SessionRecord> Create(std::string_view owner, const SessionRequest& request,
+                                       IfFull if_full = IfFull::kRefuse);
   absl::StatusOr<SessionRecord> Get(std::string_view id) const;
 
   struct ListQuery {
-    std::optional<std::string> owner;  // absent: everybody's
+    std::optional<std::string> owner;  // and what is shared with them; absent: everybody's
     bool include_ended = false;
     int limit = 50;
     std::int64_t before_sequence = 0;  // 0: from the newest
@@ -82,6 +87,8 @@ class Sessions {
   absl::StatusOr<SessionRecord> Renew(std::string_view id, std::optional<absl::Duration> ttl);
   absl::StatusOr<SessionRecord> Pause(std::string_view id);
   absl::StatusOr<SessionRecord> Resume(std::string_view id);
+  // Idempotent; kNone takes a share back.
+  absl::StatusOr<SessionRecord> Share(std::string_view id, const SessionShare& share);
 
   // Called with every new state of the session until destroyed, from a thread of ours, never under
   // a lock.
@@ -94,7 +101,7 @@ class Sessions {
   absl::StatusOr<std::shared_ptr<guest::ConsoleLog>> console(std::string_view id) const;
   absl::StatusOr<std::shared_ptr<guest::ConsoleInput>> console_input(std::string_view id) const;
 
-  // How many are not final; for ServerInfo.
+  // How many hold a part of the host; for ServerInfo.
   int active() const;
   const SessionLimits& limits() const;
 

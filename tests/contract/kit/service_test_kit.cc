@@ -18,12 +18,25 @@
 
 namespace kdbg {
 
-std::optional<access::Account> TestAccounts::Find(uid_t uid) const {
-  static const std::map<uid_t, std::string> kNames = {
+namespace {
+
+const std::map<uid_t, std::string>& Names() {
+  static const std::map<uid_t, std::string> names = {
       {kAlice, "alice"}, {kBob, "bob"}, {kVera, "vera"}, {kMallory, "mallory"}, {kAdmin, "adam"}};
-  const auto found = kNames.find(uid);
-  if (found == kNames.end()) return std::nullopt;
+  return names;
+}
+
+}  // namespace
+
+std::optional<access::Account> TestAccounts::Find(uid_t uid) const {
+  const auto found = Names().find(uid);
+  if (found == Names().end()) return std::nullopt;
   return access::Account{found->second, {}};
+}
+
+bool TestAccounts::Has(const std::string& name) const {
+  return std::any_of(Names().begin(), Names().end(),
+                     [&](const auto& entry) { return entry.second == name; });
 }
 
 access::AccessPolicy TestAccounts::Policy() {

@@ -341,6 +341,49 @@ TEST_F(SessionsTest, GdbSpeaksThroughTheStreamAndOneClientHoldsTheGuest) {
   EXPECT_TRUE(gdb->Finish().ok());
 }
 
+TEST_F(SessionsTest, AColleagueReadsOrControlsWhatIsSharedUntilItIsTakenBack) {
+  daemon_.SeedKernel("alice");
+  const std::string name = CreateReady(alice_);
+  const auto share = [&](Client& client, const std::string& user, auto access) {
+    grpc::ClientContext context;
+    v1::ShareSessionRequest request;
+    request.set_name(name);
+    request.mutable_share()->set_user(user);
+    request.mutable_share()->set_access(access);
+    v1::Session session;
+    return FromGrpcStatus(client.sessions->ShareSession(&context, request, &session)).code();
+  };
+  const auto see = [&] {
+    grpc::ClientContext context;
+    v1::GetSessionRequest request;
+    request.set_name(name);
+    v1::Session session;
+    return FromGrpcStatus(bob_.sessions->GetSession(&context, request, &session)).code();
+  };
+  const auto resume = [&] {
+    grpc::ClientContext context;
+    v1::ResumeSessionRequest request;
+    request.set_name(name);
+    v1::Session session;
+    return FromGrpcStatus(bob_.sessions->ResumeSession(&context, request, &session)).code();
+  };
+  using Share = v1::Session::Share;
+  EXPECT_EQ(see(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(share(bob_, "bob", Share::CONTROL), absl::StatusCode::kNotFound);
+  EXPECT_EQ(share(alice_, "bob", Share::READ), absl::StatusCode::kOk);
+  EXPECT_EQ(see(), absl::StatusCode::kOk);
+  EXPECT_EQ(resume(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(share(bob_, "mallory", Share::READ), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(share(alice_, "bob", Share::CONTROL), absl::StatusCode::kOk);
+  EXPECT_EQ(resume(), absl::StatusCode::kOk);
+  EXPECT_EQ(Delete(bob_, name).code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(share(alice_, "bob", Share::NONE), absl::StatusCode::kOk);
+  EXPECT_EQ(see(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(share(alice_, "nobody-here", Share::READ), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(share(alice_, "alice", Share::READ), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(share(alice_, "bob", Share::ACCESS_UNSPECIFIED), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(SessionsTest, WhatIsStillToComeSaysSo) {
   daemon_.SeedKernel("alice");
   const std::string name = CreateReady(alice_);

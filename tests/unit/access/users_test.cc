@@ -15,6 +15,10 @@ class FakeAccounts final : public Accounts {
     if (found == accounts.end()) return std::nullopt;
     return found->second;
   }
+  bool Has(const std::string& name) const override {
+    return std::any_of(accounts.begin(), accounts.end(),
+                       [&](const auto& entry) { return entry.second.name == name; });
+  }
   std::map<uid_t, Account> accounts = {{0, {"root", {"root"}}},
                                        {1000, {"alice", {"alice", "kernel"}}},
                                        {1001, {"bob", {"bob", "kernel", "guests"}}},

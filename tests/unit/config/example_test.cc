@@ -36,6 +36,11 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->session.maximum_memory_mib, defaults.session.maximum_memory_mib);
   EXPECT_EQ(example->session.maximum_vcpus, defaults.session.maximum_vcpus);
   EXPECT_EQ(example->session.maximum_sessions, defaults.session.maximum_sessions);
+  EXPECT_EQ(example->session.total_vcpus, defaults.session.total_vcpus);
+  EXPECT_EQ(example->session.total_memory_mib, defaults.session.total_memory_mib);
+  EXPECT_EQ(example->session.user_sessions, defaults.session.user_sessions);
+  EXPECT_EQ(example->session.user_vcpus, defaults.session.user_vcpus);
+  EXPECT_EQ(example->session.user_memory_mib, defaults.session.user_memory_mib);
   EXPECT_EQ(example->libvirt.uri, defaults.libvirt.uri);
 }
 

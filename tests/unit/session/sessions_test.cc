@@ -222,7 +222,7 @@ TEST_F(SessionsTest, ARepeatedRequestIsAnsweredWithTheFirstSession) {
 }
 
 TEST_F(SessionsTest, AFullRangeOfPortsIsSaidAndLeavesNothing) {
-  limits_.maximum_sessions = 1;
+  limits_.quota.host.sessions = 1;
   Open();
   CreateReady();
   const auto refused = Create();
@@ -283,6 +283,84 @@ TEST_F(SessionsTest, AnEndedSessionIsListedOnlyOnRequest) {
   AwaitState(id, SessionState::kEnded);
   EXPECT_TRUE(sessions_->List({}).empty());
   EXPECT_EQ(sessions_->List({.owner = {}, .include_ended = true}).size(), 1u);
+}
+
+class QuotaOfSessionsTest : public SessionsTest {
+ protected:
+  QuotaOfSessionsTest() {
+    limits_.quota.user.sessions = 1;
+    Open();
+  }
+  SessionRecord CreateOrWait(std::string_view owner = "alice") {
+    const auto record = sessions_->Create(owner, request_, Sessions::IfFull::kWait);
+    EXPECT_TRUE(record.ok()) << record.status();
+    return record.ok() ? *record : SessionRecord();
+  }
+};
+
+TEST_F(QuotaOfSessionsTest, OverQuotaIsRefusedNamingTheHolderAndLeavesNothing) {
+  const std::string holder = CreateReady();
+  const auto refused = Create();
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr(holder));
+  EXPECT_EQ(sessions_->List({}).size(), 1u);
+  EXPECT_TRUE(sessions_->Create("bob", request_).ok()) << "another user's quota is another one";
+}
+
+TEST_F(QuotaOfSessionsTest, WhoWaitsStartsWhenThereIsRoom) {
+  const std::string holder = CreateReady();
+  const SessionRecord second = CreateOrWait();
+  const SessionRecord third = CreateOrWait();
+  EXPECT_EQ(second.state, SessionState::kQueued);
+  EXPECT_EQ(second.queue_place, 1);
+  EXPECT_EQ(third.queue_place, 2);
+  EXPECT_EQ(sessions_->door(second.id).status().code(), absl::StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(sessions_->Delete(holder).ok());
+  EXPECT_EQ(AwaitState(second.id, SessionState::kReady).state, SessionState::kReady);
+  EXPECT_EQ(Await(third.id, [](const auto& now) { return now.queue_place == 1; }).state,
+            SessionState::kQueued);
+}
+
+TEST_F(QuotaOfSessionsTest, WhoLeavesTheQueueHoldsNothing) {
+  CreateReady();
+  const SessionRecord waiting = CreateOrWait();
+  ASSERT_TRUE(sessions_->Delete(waiting.id).ok());
+  EXPECT_EQ(sessions_->Get(waiting.id)->state, SessionState::kEnded);
+  EXPECT_EQ(sessions_->Get(waiting.id)->end_reason, "DELETED");
+  EXPECT_EQ(hypervisor_.created().size(), 1u);
+  EXPECT_THAT(PinsOfKernel(), ::testing::SizeIs(1));
+}
+
+TEST_F(QuotaOfSessionsTest, TheQueueIsThereAfterARestart) {
+  const std::string holder = CreateReady();
+  const SessionRecord waiting = CreateOrWait();
+  Open();
+  EXPECT_EQ(sessions_->Get(waiting.id)->state, SessionState::kQueued);
+  EXPECT_EQ(sessions_->Get(waiting.id)->queue_place, 1);
+  ASSERT_TRUE(sessions_->Delete(holder).ok());
+  EXPECT_EQ(AwaitState(waiting.id, SessionState::kReady).state, SessionState::kReady);
+}
+
+TEST_F(QuotaOfSessionsTest, WhatCouldNeverBeGrantedIsRefusedAtOnce) {
+  limits_.quota.user.memory_mib = 128;
+  Open();
+  request_.memory_mib = 129;
+  const auto refused = sessions_->Create("alice", request_, Sessions::IfFull::kWait);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(SessionsTest, AShareIsListedForTheColleagueAndSurvivesARestart) {
+  const std::string id = CreateReady();
+  using Access = SessionShare::Access;
+  EXPECT_TRUE(sessions_->List({.owner = "bob"}).empty());
+  ASSERT_TRUE(sessions_->Share(id, {.user = "bob", .access = Access::kRead}).ok());
+  ASSERT_TRUE(sessions_->Share(id, {.user = "bob", .access = Access::kControl}).ok());
+  Open();
+  ASSERT_EQ(sessions_->List({.owner = "bob"}).size(), 1u);
+  ASSERT_EQ(sessions_->Get(id)->shares.size(), 1u);
+  EXPECT_EQ(sessions_->Get(id)->shares[0].access, Access::kControl);
+  ASSERT_TRUE(sessions_->Share(id, {.user = "bob", .access = Access::kNone}).ok());
+  EXPECT_TRUE(sessions_->List({.owner = "bob"}).empty());
 }
 
 // What the next daemon finds; Open stands for its start.
