@@ -22,7 +22,9 @@ find_path(ASIO_INCLUDE_DIR asio.hpp REQUIRED)
 
 add_library(kdbg_asio INTERFACE)
 target_include_directories(kdbg_asio SYSTEM INTERFACE ${ASIO_INCLUDE_DIR})
-target_compile_definitions(kdbg_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED)
+# Asio looks for aligned_alloc in whatever libstdc++ header came before it; files that disagree would free each
+# other's memory in two ways.
+target_compile_definitions(kdbg_asio INTERFACE ASIO_STANDALONE ASIO_NO_DEPRECATED ASIO_HAS_STD_ALIGNED_ALLOC)
 if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   target_compile_definitions(kdbg_asio INTERFACE ASIO_HAS_CO_AWAIT=1 ASIO_HAS_STD_COROUTINE=1)
 endif()
