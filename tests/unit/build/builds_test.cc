@@ -406,20 +406,24 @@ TEST_F(BuildsTest, CancelEndsARunningBuildAndAWaitingOne) {
 }
 
 // make at the compile step until the test lets it go on.
+// The effect shares it, since the build may outlive the test's own hand on it.
 class HeldCompile {
  public:
   std::function<void(const host::Sandbox&)> Effect() {
-    return [this](const host::Sandbox&) {
-      started_.Notify();
-      go_on_.WaitForNotification();
+    return [state = state_](const host::Sandbox&) {
+      state->started.Notify();
+      state->go_on.WaitForNotification();
     };
   }
-  void AwaitStart() { started_.WaitForNotification(); }
-  void GoOn() { go_on_.Notify(); }
+  void AwaitStart() { state_->started.WaitForNotification(); }
+  void GoOn() { state_->go_on.Notify(); }
 
  private:
-  absl::Notification started_;
-  absl::Notification go_on_;
+  struct State {
+    absl::Notification started;
+    absl::Notification go_on;
+  };
+  const std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
 TEST_F(BuildsTest, WhoAsksForWhatIsBeingMadeJoinsAndSeesTheOneLog) {
