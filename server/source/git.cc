@@ -93,6 +93,7 @@ Subprocess::Options Git::Command(std::vector<std::string> arguments, const WorkT
 }
 
 absl::StatusOr<std::string> Git::Run(Subprocess::Options command, std::stop_token stop) {
+  if (stop.stop_requested()) return absl::CancelledError("stopped");
   UniqueFd output(::memfd_create("git-output", MFD_CLOEXEC));
   UniqueFd error(::memfd_create("git-error", MFD_CLOEXEC));
   UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC));
