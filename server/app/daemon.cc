@@ -89,6 +89,7 @@ session::SessionLimits LimitsFrom(const config::Session& settings, std::int64_t 
 
 build::BuildSettings BuildSettingsFrom(const config::Build& settings, const Paths& paths) {
   return {.logs_directory = paths.logs,
+          .index_directory = paths.gdb_indexes,
           .parallel = settings.parallel,
           .jobs = settings.jobs,
           .queue_limit = settings.queue_limit,
@@ -192,13 +193,14 @@ absl::Status Daemon::Parts::StartRunner(const DaemonOptions& options) {
     return absl::OkStatus();
   }
   const access::UidRange uids = OwnerUidRange(server);
-  KDBG_ASSIGN_OR_RETURN(runner_process_, host::RunnerProcess::Spawn({
-                                             .executable = options.runner_program,
-                                             .directory = paths_.private_sockets,
-                                             .allowed_roots = {paths_.workspaces, paths_.store},
-                                             .first_uid = uids.first,
-                                             .uid_count = uids.count,
-                                         }));
+  KDBG_ASSIGN_OR_RETURN(runner_process_,
+                        host::RunnerProcess::Spawn({
+                            .executable = options.runner_program,
+                            .directory = paths_.private_sockets,
+                            .allowed_roots = {paths_.workspaces, paths_.gdb_indexes, paths_.store},
+                            .first_uid = uids.first,
+                            .uid_count = uids.count,
+                        }));
   runner_ = std::make_unique<host::RunnerClient>(runner_process_->socket());
   return absl::OkStatus();
 }

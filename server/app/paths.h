@@ -1,9 +1,10 @@
 // Where the daemon keeps what: the layout of the state directory, in one place.
 //
-//   kdbgd.db               state (SQLite)
-//   store/                 blobs; readable by digest, so that QEMU and kdbgctl on this host read in
-//   place guests/<session>/      console log and sockets of one guest libvirt/               the
-//   embedded hypervisor's own git/ uploads/ workspaces/ logs/ private/   closed to everybody else
+//   kdbgd.db            state (SQLite)
+//   store/              blobs, readable by digest: QEMU and kdbgctl on this host read in place
+//   guests/<session>/   console log and sockets of one guest
+//   libvirt/            the embedded hypervisor's own
+//   the rest            closed to everybody else
 #pragma once
 
 #include <filesystem>
@@ -23,6 +24,7 @@ struct Paths {
   std::filesystem::path git;
   std::filesystem::path uploads;
   std::filesystem::path workspaces;
+  std::filesystem::path gdb_indexes;  // where gdb works on the index of a new kernel
   std::filesystem::path logs;
   std::filesystem::path private_sockets;
   std::vector<std::filesystem::path> sockets;  // where clients connect

@@ -121,8 +121,7 @@ absl::Status Builds::Impl::Start() {
     const auto work = SkipsCache(record.request) ? std::nullopt : active_.FindWork(record);
     if (!work || !active_.Join(work->id, record)) active_.Add(std::move(record));
   }
-  indexer_ = std::make_unique<GdbIndexer>(parts_, table_,
-                                          settings_.logs_directory.parent_path() / "gdb-index");
+  indexer_ = std::make_unique<GdbIndexer>(parts_, table_, settings_.index_directory);
   for (int i = 0; i < std::max(1, settings_.parallel); ++i) {
     workers_.emplace_back([this] { Work(); });
   }

@@ -43,10 +43,12 @@ namespace kdbg::build {
 
 struct BuildSettings {
   std::filesystem::path logs_directory;  // one <id>.log per build
-  int parallel = 1;                      // builds at once
-  int jobs = 0;                          // make -j; 0: all processors
-  int queue_limit = 64;                  // builds waiting, of all owners
-  std::int64_t memory_limit_bytes = 0;   // of one build; 0: three quarters of the host's
+  // Work space of the gdb indexer; the runner must be allowed to show it.
+  std::filesystem::path index_directory;
+  int parallel = 1;                     // builds at once
+  int jobs = 0;                         // make -j; 0: all processors
+  int queue_limit = 64;                 // builds waiting, of all owners
+  std::int64_t memory_limit_bytes = 0;  // of one build; 0: three quarters of the host's
   int process_limit = 4096;
   absl::Duration time_limit = absl::Hours(2);
   std::int64_t ccache_limit_mib = 5120;  // per owner

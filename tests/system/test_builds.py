@@ -23,6 +23,13 @@ class KernelBuild(unittest.TestCase):
                               capture_output=True, text=True, check=True).stdout
         self.assertRegex(line, r'Line \d+ of "\S*init/main\.c"')
 
+    def test_gdb_finds_an_index_soon_after_the_build(self):
+        artifact = kdbg.artifact_of(KERNEL)
+        index = kdbg.eventually(lambda: next(
+            (file for file in kdbg.ctl("-o", "json", "artifact", "show", artifact).json()["files"]
+             if file["path"] == "vmlinux.gdb-index"), None))
+        self.assertGreater(int(index["sizeBytes"]), 0)
+
     def test_artifact_carries_the_build_id_of_vmlinux(self):
         vmlinux = kdbg.artifact_file(KERNEL, "vmlinux")
         notes = subprocess.run(["readelf", "-n", vmlinux], capture_output=True, text=True, check=True).stdout

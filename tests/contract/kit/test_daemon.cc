@@ -87,6 +87,7 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
                      "workspaces");
   build::BuildSettings build_settings;
   build_settings.logs_directory = root / "logs";
+  build_settings.index_directory = root / "gdb-index";
   builds_ = Need(build::Builds::Open({*database_, *artifacts_, *blobs_, *sources_, *objects_,
                                       *workspaces_, *uploads_, runner_, clock_, OwnIdentity},
                                      build_settings),

@@ -353,19 +353,17 @@ TEST_F(SessionsTest, AColleagueReadsOrControlsWhatIsSharedUntilItIsTakenBack) {
     v1::Session session;
     return FromGrpcStatus(client.sessions->ShareSession(&context, request, &session)).code();
   };
-  const auto see = [&] {
+  const auto of_bob = [&](auto method, auto request) {
     grpc::ClientContext context;
-    v1::GetSessionRequest request;
     request.set_name(name);
     v1::Session session;
-    return FromGrpcStatus(bob_.sessions->GetSession(&context, request, &session)).code();
+    return FromGrpcStatus((*bob_.sessions.*method)(&context, request, &session)).code();
+  };
+  const auto see = [&] {
+    return of_bob(&v1::SessionService::StubInterface::GetSession, v1::GetSessionRequest());
   };
   const auto resume = [&] {
-    grpc::ClientContext context;
-    v1::ResumeSessionRequest request;
-    request.set_name(name);
-    v1::Session session;
-    return FromGrpcStatus(bob_.sessions->ResumeSession(&context, request, &session)).code();
+    return of_bob(&v1::SessionService::StubInterface::ResumeSession, v1::ResumeSessionRequest());
   };
   using Share = v1::Session::Share;
   EXPECT_EQ(see(), absl::StatusCode::kNotFound);

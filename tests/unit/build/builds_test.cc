@@ -106,6 +106,7 @@ class BuildsTest : public ::testing::Test {
                      }};
     BuildSettings settings;
     settings.logs_directory = directory_ / "logs";
+    settings.index_directory = directory_ / "gdb-index";
     settings.jobs = 3;
     builds_ = *Builds::Open(parts, settings);
   }
@@ -163,6 +164,15 @@ class BuildsTest : public ::testing::Test {
                       Write(path("/build/.config"), config);
                     }});
   }
+  // A command that says `output` and then runs until somebody ends it.
+  void ExpectUntilCancelled(absl::Notification& started, std::string output = {}) {
+    runner_.Expect({.output = std::move(output),
+                    .error = {},
+                    .result = {},
+                    .until_cancelled = true,
+                    .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  }
+
   void ExpectCompile(std::string vmlinux = KERNEL_WITH_DEBUG) {
     runner_.Expect({.output = "  CC      init/main.o\n  CC      kernel/fork.o\n  LD      vmlinux\n",
                     .error = {},
@@ -390,11 +400,7 @@ TEST_F(BuildsTest, LimitsThatWereHitAreNamed) {
 TEST_F(BuildsTest, CancelEndsARunningBuildAndAWaitingOne) {
   const std::string source = KernelSource();
   absl::Notification started;
-  runner_.Expect({.output = {},
-                  .error = {},
-                  .result = {},
-                  .until_cancelled = true,
-                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  ExpectUntilCancelled(started);
   const auto running = builds_->Create("alice", KernelRequestOf(source));
   const auto waiting = builds_->Create("bob", KernelRequestOf(source));
   started.WaitForNotification();
@@ -501,11 +507,7 @@ TEST_F(BuildsTest, CancellingOneOfTwoThatJoinedLeavesTheOther) {
 TEST_F(BuildsTest, TheLastOneToCancelEndsTheWork) {
   const std::string source = KernelSource();
   absl::Notification started;
-  runner_.Expect({.output = {},
-                  .error = {},
-                  .result = {},
-                  .until_cancelled = true,
-                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  ExpectUntilCancelled(started);
   const auto first = builds_->Create("alice", KernelRequestOf(source));
   started.WaitForNotification();
   const auto second = builds_->Create("alice", KernelRequestOf(source));
@@ -533,11 +535,7 @@ TEST_F(BuildsTest, NobodyJoinsWhatHeMayNotHave) {
 TEST_F(BuildsTest, AfterARestartOneLogGoesOnForAllThatJoined) {
   const std::string source = KernelSource();
   absl::Notification started;
-  runner_.Expect({.output = "before\n",
-                  .error = {},
-                  .result = {},
-                  .until_cancelled = true,
-                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  ExpectUntilCancelled(started, "before\n");
   const auto first = builds_->Create("alice", KernelRequestOf(source));
   started.WaitForNotification();
   const auto second = builds_->Create("alice", KernelRequestOf(source));
@@ -556,11 +554,7 @@ TEST_F(BuildsTest, StepsAreCountedOnAfterARestart) {
   const std::string source = KernelSource();
   absl::Notification started;
   ExpectConfigure();
-  runner_.Expect({.output = "  CC      kernel/a.o\n  CC      kernel/b.o\n  C",
-                  .error = {},
-                  .result = {},
-                  .until_cancelled = true,
-                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  ExpectUntilCancelled(started, "  CC      kernel/a.o\n  CC      kernel/b.o\n  C");
   const auto build = builds_->Create("alice", KernelRequestOf(source));
   started.WaitForNotification();
   builds_.reset();
@@ -589,11 +583,7 @@ TEST_F(BuildsTest, WhatIsExpectedIsKnownFromAnyBuildOfThatConfig) {
 TEST_F(BuildsTest, WhatARestartInterruptedIsBuiltAgain) {
   const std::string source = KernelSource();
   absl::Notification started;
-  runner_.Expect({.output = {},
-                  .error = {},
-                  .result = {},
-                  .until_cancelled = true,
-                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  ExpectUntilCancelled(started);
   const auto build = builds_->Create("alice", KernelRequestOf(source));
   started.WaitForNotification();
   builds_.reset();
@@ -606,11 +596,7 @@ TEST_F(BuildsTest, WhatARestartInterruptedIsBuiltAgain) {
 TEST_F(BuildsTest, ARunningBuildIsNotDeletedAndAnEndedOneIs) {
   const std::string source = KernelSource();
   absl::Notification started;
-  runner_.Expect({.output = {},
-                  .error = {},
-                  .result = {},
-                  .until_cancelled = true,
-                  .effect = [&](const host::Sandbox&) { started.Notify(); }});
+  ExpectUntilCancelled(started);
   const auto build = builds_->Create("alice", KernelRequestOf(source));
   started.WaitForNotification();
   EXPECT_TRUE(HasReason(builds_->Delete(build->id), Reason::kWrongState));
