@@ -183,6 +183,11 @@ void DoorCore::Close(std::function<void()> cleaned) {
   if (!cleaning_) std::exchange(cleaned_, nullptr)();
 }
 
+void DoorCore::GiveUp() {
+  cleaned_ = nullptr;
+  link_.reset();
+}
+
 std::optional<Attachment> DoorCore::holder() const {
   absl::MutexLock lock(&mutex_);
   return holder_name_;

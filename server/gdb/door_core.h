@@ -33,6 +33,8 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   // Ends everybody; `cleaned` when the guest is as a client would leave it. The policy is not
   // called after this returns.
   void Close(std::function<void()> cleaned);
+  // Close has waited long enough for a stub that does not answer; `cleaned` is not called.
+  void GiveUp();
   // See Door.
   void LeaveAsItIs() { leave_as_it_is_ = true; }
 

@@ -34,7 +34,8 @@ Door::Door(IoThread& io_thread, std::shared_ptr<DoorCore> core, int port)
 Door::~Door() {
   auto cleaned = std::make_shared<absl::Notification>();
   io_thread_.RunAndWait([this, cleaned] { core_->Close([cleaned] { cleaned->Notify(); }); });
-  if (!io_thread_.IsCurrent()) cleaned->WaitForNotificationWithTimeout(kCleaningPatience);
+  if (io_thread_.IsCurrent() || cleaned->WaitForNotificationWithTimeout(kCleaningPatience)) return;
+  io_thread_.RunAndWait([this] { core_->GiveUp(); });
 }
 
 void Door::LeaveAsItIs() {

@@ -341,6 +341,18 @@ TEST_F(GatewayTest, ClientThatNeverWaitsIsCutOff) {
   EXPECT_EQ(door_->counters().packets, 3u);
 }
 
+TEST_F(GatewayTest, ADoorLetsGoOfAStubThatAnswersNoMore) {
+  GdbClient client(door_->port());
+  client.Attach();
+  stub_.Mute(true);
+  client.Send("g");
+  ASSERT_TRUE(stub_.WaitForPacket("g", absl::Seconds(5)));
+  door_.reset();
+  const std::weak_ptr<StubLink> link = link_;
+  link_.reset();
+  EXPECT_TRUE(link.expired());
+}
+
 TEST_F(GatewayTest, ClientThatNeverReadsIsCutOff) {
   GdbClient client(door_->port());
   const int small = 4096;
