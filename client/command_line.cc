@@ -321,6 +321,7 @@ void AddDebug(Grammar& grammar) {
                       "without SOURCE: build id or name; default your newest");
   AddKernelOptions(command, options->kernel);
   AddSessionOptions(command, options->session);
+  command->add_flag("--keep", options->keep, "keep the session when gdb ends");
   AddGdbOptions(command, options->gdb);
   command->add_option("GDB-ARGS", options->gdb.arguments, "after --, for gdb itself");
 }
@@ -345,6 +346,12 @@ void AddHidden(Grammar& grammar) {
   sources->group(kHidden);
   sources->add_option("SOURCE", options->source)->required();
   sources->add_option("BUILD-ID", options->build_id)->required();
+  auto session = std::make_shared<std::string>();
+  CLI::App* end_session =
+      grammar.Command(nullptr, "end-session", "once standard input has ended", "",
+                      [=](Context& context) { return EndSessionAfterInput(context, *session); });
+  end_session->group(kHidden);
+  end_session->add_option("SESSION", *session)->required();
   grammar.NotYet(nullptr, "login");
   grammar.NotYet(nullptr, "ide");
 }

@@ -1,11 +1,14 @@
 #include "client/commands/debug.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <utility>
 
+#include "client/commands/companion.h"
 #include "client/commands/session_start.h"
 #include "client/output/text.h"
+#include "client/terminal/input_pump.h"
 
 namespace kdbg::client {
 namespace {
@@ -34,13 +37,27 @@ CommandEnd Debug(Context& context, DebugOptions options) {
   KDBG_ASSIGN_OR_RETURN(session, AwaitReady(context, session));
   if (const int exit_code = ReportReadiness(session); exit_code != kExitDone) return exit_code;
   const std::string id = ShortName(session.name());
-  context.output().Note(fmt::format(
-      "session {0}, stopped at {1}, yours for {2}: kdbgctl gdb {0} comes back, kdbgctl session rm "
-      "{0} ends it",
-      id, session.stopped_at().empty() ? "nowhere" : session.stopped_at(),
-      Until(session.expire_time())));
+  const std::string where = session.stopped_at().empty() ? "nowhere" : session.stopped_at();
+  context.output().Note(
+      options.keep
+          ? fmt::format("session {0}, stopped at {1}, yours for {2}: kdbgctl gdb {0} comes back, "
+                        "kdbgctl session rm {0} ends it",
+                        id, where, Until(session.expire_time()))
+          : fmt::format("session {}, stopped at {}, ends with gdb", id, where));
   options.gdb.arguments = GdbArguments(options);
-  return GdbOn(context, session, options.gdb);
+  if (options.keep) return GdbOn(context, session, options.gdb);
+  KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
+  KDBG_ASSIGN_OR_RETURN(const Companion ender,
+                        Companion::Start(server->address(), {"end-session", session.name()}));
+  const CommandEnd not_started = GdbOn(context, session, options.gdb);
+  KDBG_RETURN_IF_ERROR(SessionDelete(context, {session.name()}).status());
+  return not_started;
+}
+
+CommandEnd EndSessionAfterInput(Context& context, const std::string& session) {
+  StopSignal never;
+  PumpInput(STDIN_FILENO, never, [](std::string_view) { return true; });
+  return SessionDelete(context, {session});
 }
 
 }  // namespace kdbg::client

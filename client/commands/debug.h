@@ -16,9 +16,13 @@ struct DebugOptions {
   SessionCreateOptions session;
   GdbOptions gdb;  // without a session
   std::vector<std::string> breakpoints;
+  bool keep = false;  // the session outlives gdb
 };
 
 // Builds if asked to, creates a session, becomes gdb on it.
 CommandEnd Debug(Context& context, DebugOptions options);
+
+// Hidden command `end-session`: waits for the end of standard input, then ends the session.
+CommandEnd EndSessionAfterInput(Context& context, const std::string& session);
 
 }  // namespace kdbg::client

@@ -35,17 +35,6 @@ absl::StatusOr<std::string> ReadLine(int fd) {
   }
 }
 
-struct Pipe {
-  UniqueFd read_end;
-  UniqueFd write_end;
-};
-
-absl::StatusOr<Pipe> MakePipe() {
-  int fds[2];
-  if (::pipe2(fds, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe");
-  return Pipe{.read_end = UniqueFd(fds[0]), .write_end = UniqueFd(fds[1])};
-}
-
 }  // namespace
 
 CommandEnd ServeSources(Context& context, const SourceServerOptions& options) {
@@ -71,21 +60,20 @@ CommandEnd ServeSources(Context& context, const SourceServerOptions& options) {
 
 absl::StatusOr<SourceServerProcess> SourceServerProcess::Start(const ServerAddress& server,
                                                                const v1::Artifact& kernel) {
-  KDBG_ASSIGN_OR_RETURN(Pipe lifeline, MakePipe());
-  KDBG_ASSIGN_OR_RETURN(Pipe answer, MakePipe());
-  Subprocess::Options options;
-  options.argv = {"/proc/self/exe", "--server",      ToString(server),
-                  "source-server",  kernel.source(), kernel.build_id()};
-  options.descriptors = {{0, lifeline.read_end.get()}, {1, answer.write_end.get()}};
-  KDBG_ASSIGN_OR_RETURN(Subprocess process, Subprocess::Start(options));
-  answer.write_end.Reset();
-  KDBG_ASSIGN_OR_RETURN(const std::string line, ReadLine(answer.read_end.get()));
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe");
+  const UniqueFd answer(ends[0]);
+  UniqueFd output(ends[1]);
+  KDBG_ASSIGN_OR_RETURN(
+      Companion process,
+      Companion::Start(server, {"source-server", kernel.source(), kernel.build_id()},
+                       output.get()));
+  output.Reset();
+  KDBG_ASSIGN_OR_RETURN(const std::string line, ReadLine(answer.get()));
   const auto space = line.find(' ');
   if (space == std::string::npos) return absl::InternalError("the source server did not start");
-  // gdb inherits this end: when the last holder is gone, so is the server.
-  ::fcntl(lifeline.write_end.get(), F_SETFD, 0);
   return SourceServerProcess(
-      std::move(process), std::move(lifeline.write_end),
+      std::move(process),
       fmt::format("http://127.0.0.1:{}/{}", line.substr(0, space), line.substr(space + 1)));
 }
 

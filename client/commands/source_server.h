@@ -4,8 +4,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "client/commands/companion.h"
 #include "client/commands/context.h"
-#include "proto/support/subprocess.h"
 
 namespace kdbg::client {
 
@@ -18,18 +18,16 @@ CommandEnd ServeSources(Context& context, const SourceServerOptions& options);
 
 class SourceServerProcess {
  public:
-  // The process lives until every copy of a descriptor that this process (and what it execs)
-  // inherits is closed.
+  // Errors also when it does not come up.
   static absl::StatusOr<SourceServerProcess> Start(const ServerAddress& server,
                                                    const v1::Artifact& kernel);
   const std::string& url() const { return url_; }
 
  private:
-  SourceServerProcess(Subprocess process, UniqueFd lifeline, std::string url)
-      : process_(std::move(process)), lifeline_(std::move(lifeline)), url_(std::move(url)) {}
+  SourceServerProcess(Companion process, std::string url)
+      : process_(std::move(process)), url_(std::move(url)) {}
 
-  Subprocess process_;
-  UniqueFd lifeline_;
+  Companion process_;
   std::string url_;
 };
 

@@ -149,6 +149,12 @@ class GdbTest : public CliTest {
                 {"vmlinux-gdb.py", "import linux"},
                 {"scripts/gdb/linux/utils.py", "pass"}});
   }
+  // Soon: what ends it outlives the command that we ran.
+  bool SessionEnded(const std::string& name) {
+    absl::MutexLock lock(&state().mutex);
+    const auto gone = [&] { return state().sessions.count(name) == 0; };
+    return state().mutex.AwaitWithTimeout(absl::Condition(&gone), absl::Seconds(10));
+  }
 };
 
 TEST_F(GdbTest, StartsWithSymbolsIndexScriptsAndTarget) {
@@ -257,7 +263,30 @@ TEST_F(GdbTest, DebugCreatesASessionAndStopsAtTheBreakpoint) {
   const CliResult result = Run({"debug", "--break", "vfs_read"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("arg break vfs_read\narg -ex\narg continue\n"));
-  EXPECT_THAT(result.err, HasSubstr("session s-1, stopped at start_kernel"));
+  EXPECT_THAT(result.err, HasSubstr("session s-1, stopped at start_kernel, ends with gdb"));
+  EXPECT_TRUE(SessionEnded("sessions/s-1"));
+}
+
+TEST_F(GdbTest, DebugKeepsTheSessionWhenAsked) {
+  const CliResult result = Run({"debug", "--keep"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("kdbgctl gdb s-1 comes back"));
+  EXPECT_EQ(state().sessions.count("sessions/s-1"), 1u);
+}
+
+TEST_F(GdbTest, DebugEndsTheSessionOfAGdbThatWasKilled) {
+  WriteProgram("gdb", "#!/bin/sh\nkill -9 $$\n");
+  EXPECT_NE(Run({"debug"}).exit_code, 0);
+  EXPECT_TRUE(SessionEnded("sessions/s-1"));
+}
+
+TEST_F(GdbTest, DebugLeavesNoSessionBehindAGdbThatIsNotThere) {
+  std::filesystem::remove(home_ / "bin/gdb");
+  WriteFile(".config/kdbg/config.toml", "gdb = \"gdb-of-tomorrow\"\n");
+  const CliResult result = Run({"debug"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("gdb-of-tomorrow is not installed"));
+  EXPECT_TRUE(state().sessions.empty());
 }
 
 TEST_F(GdbTest, ARealGdbShowsSourceLinesOfTheServersTree) {
