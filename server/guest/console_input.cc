@@ -37,6 +37,13 @@ absl::StatusOr<std::shared_ptr<ConsoleInput>> ConsoleInput::Connect(
   return input;
 }
 
+ConsoleInput::~ConsoleInput() {
+  Subscription watch;
+  // Drain may be ending the watch itself.
+  absl::MutexLock lock(&watch_mutex_);
+  watch = std::move(watch_);
+}
+
 absl::Status ConsoleInput::Write(std::string_view bytes) {
   absl::MutexLock lock(&write_mutex_);
   while (!bytes.empty()) {

@@ -29,6 +29,9 @@ class ConsoleInput {
   //   FAILED_PRECONDITION  kWrongState: the guest is gone
   absl::Status Write(std::string_view bytes);
 
+  // Waits for a read in progress on the watcher's thread.
+  ~ConsoleInput();
+
  private:
   explicit ConsoleInput(UniqueFd socket) : socket_(std::move(socket)) {}
   void Drain();
