@@ -30,9 +30,10 @@ struct Fetcher {
 
   absl::Status Download(const v1::ArtifactFile& file, const std::filesystem::path& to) const {
     return DownloadFile(server, interrupt, kernel.name(), file, to, [&](std::int64_t received) {
-      progress.Update(fmt::format("fetching {}", file.path()),
-                      fmt::format("{} {} of {}", Bar(received, file.size_bytes()), Bytes(received),
-                                  Bytes(file.size_bytes())));
+      // One phase: where there is no live line, two dozen scripts are not two dozen lines.
+      progress.Update("fetching symbols:",
+                      fmt::format("{} {} {} of {}", file.path(), Bar(received, file.size_bytes()),
+                                  Bytes(received), Bytes(file.size_bytes())));
     });
   }
 };
