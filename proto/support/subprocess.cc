@@ -5,13 +5,16 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
@@ -165,6 +168,11 @@ absl::StatusOr<Pipe> MakePipe() {
   return Pipe{.read_end = UniqueFd(fds[0]), .write_end = UniqueFd(fds[1])};
 }
 
+bool IsConnected(const Subprocess::Options& options, int target) {
+  return std::any_of(options.descriptors.begin(), options.descriptors.end(),
+                     [&](const auto& descriptor) { return descriptor.first == target; });
+}
+
 // Reads once; closes `fd` at the end of the stream.
 void Collect(UniqueFd& fd, std::string& into, std::size_t max_output) {
   char buffer[65536];
@@ -186,28 +194,40 @@ void Feed(UniqueFd& fd, std::string_view& input) {
 }  // namespace
 
 absl::StatusOr<CommandResult> RunCommand(Subprocess::Options options, std::string input,
-                                         std::chrono::milliseconds timeout,
-                                         std::size_t max_output) {
-  KDBG_ASSIGN_OR_RETURN(Pipe in, MakePipe());
-  KDBG_ASSIGN_OR_RETURN(Pipe out, MakePipe());
-  KDBG_ASSIGN_OR_RETURN(Pipe err, MakePipe());
-  options.descriptors.insert(
-      options.descriptors.end(),
-      {{0, in.read_end.get()}, {1, out.write_end.get()}, {2, err.write_end.get()}});
+                                         std::chrono::milliseconds timeout, std::size_t max_output,
+                                         std::stop_token stop) {
+  Pipe in;
+  Pipe out;
+  Pipe err;
+  const std::pair<int, Pipe*> pipes[] = {{0, &in}, {1, &out}, {2, &err}};
+  for (const auto& [target, pipe] : pipes) {
+    if (IsConnected(options, target)) continue;
+    KDBG_ASSIGN_OR_RETURN(*pipe, MakePipe());
+    options.descriptors.emplace_back(target,
+                                     target == 0 ? pipe->read_end.get() : pipe->write_end.get());
+  }
+  const UniqueFd stopped(::eventfd(0, EFD_CLOEXEC));
+  if (!stopped) return ErrnoError(errno, "eventfd");
+  const std::stop_callback wake(stop, [&stopped] { ::eventfd_write(stopped.get(), 1); });
   KDBG_ASSIGN_OR_RETURN(Subprocess child, Subprocess::Start(options));
   in.read_end.Reset();
   out.write_end.Reset();
   err.write_end.Reset();
-  ::fcntl(in.write_end.get(), F_SETFL, O_NONBLOCK);
+  if (in.write_end) ::fcntl(in.write_end.get(), F_SETFL, O_NONBLOCK);
   std::string_view unsent = input;
   if (unsent.empty()) in.write_end.Reset();
 
   CommandResult result;
+  bool ended = false;
   const auto deadline = std::chrono::steady_clock::now() + timeout;
-  while (out.read_end || err.read_end) {
+  while (out.read_end || err.read_end || !ended) {
+    // The child's own end counts only once its pipes are at theirs.
+    const bool at_end = !out.read_end && !err.read_end;
     pollfd waiting[] = {{.fd = out.read_end.get(), .events = POLLIN, .revents = 0},
                         {.fd = err.read_end.get(), .events = POLLIN, .revents = 0},
-                        {.fd = in.write_end.get(), .events = POLLOUT, .revents = 0}};
+                        {.fd = in.write_end.get(), .events = POLLOUT, .revents = 0},
+                        {.fd = stopped.get(), .events = POLLIN, .revents = 0},
+                        {.fd = at_end ? child.pidfd() : -1, .events = POLLIN, .revents = 0}};
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
@@ -215,12 +235,19 @@ absl::StatusOr<CommandResult> RunCommand(Subprocess::Options options, std::strin
       return absl::DeadlineExceededError(
           fmt::format("{} took longer than {} s", options.argv.front(), timeout.count() / 1000));
     }
-    if (::poll(waiting, 3, static_cast<int>(left.count())) < 0 && errno != EINTR) {
+    const int wait = static_cast<int>(std::min<std::int64_t>(left.count(), INT_MAX));
+    if (::poll(waiting, std::size(waiting), wait) < 0) {
+      if (errno == EINTR) continue;
       return ErrnoError(errno, "poll");
+    }
+    if (waiting[3].revents != 0) {
+      child.Signal(SIGKILL);
+      return absl::CancelledError(fmt::format("{} was stopped", options.argv.front()));
     }
     if (waiting[0].revents != 0) Collect(out.read_end, result.output, max_output);
     if (waiting[1].revents != 0) Collect(err.read_end, result.error, max_output);
     if (waiting[2].revents != 0) Feed(in.write_end, unsent);
+    ended = waiting[4].revents != 0;
   }
   result.status = child.Wait();
   return result;

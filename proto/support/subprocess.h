@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -63,10 +64,11 @@ struct CommandResult {
 };
 
 // Runs to the end with `input` on stdin. stdout and stderr are each kept up to `max_output` bytes;
-// what follows is read and dropped. DEADLINE_EXCEEDED after `timeout`, the group killed.
+// what follows is read and dropped. A descriptor the options already name is the caller's. The
+// group is killed on `stop`, CANCELLED then, and after `timeout`: DEADLINE_EXCEEDED.
 absl::StatusOr<CommandResult> RunCommand(
     Subprocess::Options options, std::string input = {},
     std::chrono::milliseconds timeout = std::chrono::minutes(10),
-    std::size_t max_output = std::size_t{16} << 20);
+    std::size_t max_output = std::size_t{16} << 20, std::stop_token stop = {});
 
 }  // namespace kdbg
