@@ -36,6 +36,10 @@ enum class Reason {
   kArchiveTooLarge,
   kDigestMismatch,    // metadata: expected, actual
   kUploadIncomplete,  // metadata: upload, received_bytes, size_bytes
+  kPackInvalid,       // not a git pack, damaged, or with objects git finds broken
+  kObjectsMissing,    // metadata: object, count; a tree's objects, neither sent nor known
+  kTreeUnsafe,        // metadata: path, as far as it is known
+  kTreeTooLarge,
   kNotAKernelTree,
   kNotABusyboxTree,
   // Builds.

@@ -354,6 +354,10 @@ absl::Status KernelBuilder::TakeGdbScripts() {
   const std::filesystem::path& source = run_.directories().source;
   std::error_code error;
   std::vector<std::string> names;
+  // A link of the tree's own could list any folder of this host.
+  for (const char* folder : {"scripts", "scripts/gdb", "scripts/gdb/linux"}) {
+    if (std::filesystem::is_symlink(source / folder, error)) return absl::OkStatus();
+  }
   for (std::filesystem::directory_iterator entry(source / "scripts/gdb/linux", error), end;
        !error && entry != end; entry.increment(error)) {
     if (entry->path().extension() == ".py") names.push_back(entry->path().filename().string());

@@ -1,19 +1,26 @@
 #include "server/service/convert_source.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
 #include "proto/contract/utf8.h"
 #include "proto/support/status_macros.h"
 #include "server/service/convert_common.h"
+#include "server/source/git.h"
 #include "server/store/blob_store.h"
 
 namespace kdbg::service {
 namespace {
 
 constexpr std::size_t kMaxTextBytes = 4096;
+constexpr std::size_t kMaxCommitBytes = 256;
+constexpr int kMaxObjectIds = 4096;
+constexpr std::size_t kMaxInlinePackBytes = std::size_t{1} << 20;
 
 v1::Source::State StateOf(source::SourceState state) {
   switch (state) {
@@ -50,7 +57,10 @@ void SetOrigin(const source::SourceOrigin& origin, v1::Source* message) {
       message->mutable_server_path()->set_path(text);
       return;
     case source::OriginKind::kGitPack:
-      message->mutable_git_pack()->set_commit(text);
+      message->mutable_git_pack()->set_tree(origin.tree);
+      message->mutable_git_pack()->set_commit(ValidUtf8(origin.ref));
+      message->mutable_git_pack()->set_dirty(origin.dirty);
+      message->mutable_git_pack()->set_directory(text);
       return;
     case source::OriginKind::kGitUrl:
       message->mutable_git_url()->set_url(text);
@@ -64,6 +74,60 @@ void SetOrigin(const source::SourceOrigin& origin, v1::Source* message) {
 absl::StatusOr<std::string> UploadId(const std::string& name, std::string_view field) {
   if (name.empty()) return std::string();
   return ParseResourceName(kUploads, name, field);
+}
+
+absl::StatusOr<source::SourceOrigin> OriginOf(const v1::Source& source) {
+  source::SourceOrigin origin;
+  switch (source.origin_case()) {
+    case v1::Source::kTarball: {
+      origin.kind = source::OriginKind::kTarball;
+      origin.text = source.tarball().file_name();
+      origin.sha256 = source.tarball().sha256();
+      if (!store::IsDigest(origin.sha256)) {
+        return InvalidField("source.tarball.sha256", origin.sha256,
+                            "source.tarball.sha256 is required: 64 lower-case hex digits");
+      }
+      KDBG_ASSIGN_OR_RETURN(origin.upload,
+                            UploadId(source.tarball().upload(), "source.tarball.upload"));
+      break;
+    }
+    case v1::Source::kServerPath:
+      origin.kind = source::OriginKind::kServerPath;
+      origin.text = source.server_path().path();
+      if (!std::filesystem::path(origin.text).is_absolute()) {
+        return InvalidField("source.server_path.path", origin.text,
+                            "source.server_path.path must be an absolute path on the server");
+      }
+      break;
+    case v1::Source::kGitPack: {
+      origin.kind = source::OriginKind::kGitPack;
+      origin.text = source.git_pack().directory();
+      origin.tree = source.git_pack().tree();
+      origin.ref = source.git_pack().commit();
+      origin.dirty = source.git_pack().dirty();
+      if (!source::ObjectId::FromHex(origin.tree)) {
+        return InvalidField("source.git_pack.tree", origin.tree,
+                            "source.git_pack.tree is required: 40 lower-case hex digits");
+      }
+      KDBG_RETURN_IF_ERROR(CheckSize("source.git_pack.commit", origin.ref.size(), kMaxCommitBytes));
+      KDBG_ASSIGN_OR_RETURN(origin.upload,
+                            UploadId(source.git_pack().upload(), "source.git_pack.upload"));
+      break;
+    }
+    case v1::Source::kGitUrl:
+      origin.kind = source::OriginKind::kGitUrl;
+      origin.text = source.git_url().url();
+      break;
+    case v1::Source::kTarballUrl:
+      origin.kind = source::OriginKind::kTarballUrl;
+      origin.text = source.tarball_url().url();
+      break;
+    case v1::Source::ORIGIN_NOT_SET:
+      return InvalidField("source.origin", "",
+                          "source.origin is required: a tarball, a path on the server, ...");
+  }
+  KDBG_RETURN_IF_ERROR(CheckSize("source.origin", origin.text.size(), kMaxTextBytes));
+  return origin;
 }
 
 }  // namespace
@@ -98,50 +162,37 @@ v1::Source ToMessage(const source::SourceRecord& record) {
   return message;
 }
 
-absl::StatusOr<source::SourceOrigin> OriginOf(const v1::Source& source) {
-  source::SourceOrigin origin;
-  switch (source.origin_case()) {
-    case v1::Source::kTarball: {
-      origin.kind = source::OriginKind::kTarball;
-      origin.text = source.tarball().file_name();
-      origin.sha256 = source.tarball().sha256();
-      if (!store::IsDigest(origin.sha256)) {
-        return InvalidField("source.tarball.sha256", origin.sha256,
-                            "source.tarball.sha256 is required: 64 lower-case hex digits");
-      }
-      KDBG_ASSIGN_OR_RETURN(origin.upload,
-                            UploadId(source.tarball().upload(), "source.tarball.upload"));
-      break;
-    }
-    case v1::Source::kServerPath:
-      origin.kind = source::OriginKind::kServerPath;
-      origin.text = source.server_path().path();
-      if (!std::filesystem::path(origin.text).is_absolute()) {
-        return InvalidField("source.server_path.path", origin.text,
-                            "source.server_path.path must be an absolute path on the server");
-      }
-      break;
-    case v1::Source::kGitPack: {
-      origin.kind = source::OriginKind::kGitPack;
-      origin.text = source.git_pack().tree();
-      KDBG_ASSIGN_OR_RETURN(origin.upload,
-                            UploadId(source.git_pack().upload(), "source.git_pack.upload"));
-      break;
-    }
-    case v1::Source::kGitUrl:
-      origin.kind = source::OriginKind::kGitUrl;
-      origin.text = source.git_url().url();
-      break;
-    case v1::Source::kTarballUrl:
-      origin.kind = source::OriginKind::kTarballUrl;
-      origin.text = source.tarball_url().url();
-      break;
-    case v1::Source::ORIGIN_NOT_SET:
-      return InvalidField("source.origin", "",
-                          "source.origin is required: a tarball, a path on the server, ...");
+absl::StatusOr<std::vector<source::ObjectId>> ObjectIdsOf(
+    const google::protobuf::RepeatedPtrField<std::string>& texts, std::string_view field) {
+  if (texts.size() > kMaxObjectIds) {
+    return InvalidField(field, std::to_string(texts.size()),
+                        fmt::format("{} names {} objects; at most {} are taken in one call", field,
+                                    texts.size(), kMaxObjectIds));
   }
-  KDBG_RETURN_IF_ERROR(CheckSize("source.origin", origin.text.size(), kMaxTextBytes));
-  return origin;
+  std::vector<source::ObjectId> ids;
+  for (const std::string& text : texts) {
+    if (!source::IsObjectId(text)) {
+      return InvalidField(field, text, "a git object's id is 40 or 64 lower-case hex digits");
+    }
+    // Those of 64 are of another kind of repository: none of them is here.
+    if (const auto id = source::ObjectId::FromHex(text)) ids.push_back(*id);
+  }
+  return ids;
+}
+
+absl::StatusOr<source::SourceRequest> RequestOf(const v1::CreateSourceRequest& request) {
+  source::SourceRequest wanted;
+  wanted.request_id = request.request_id();
+  KDBG_ASSIGN_OR_RETURN(wanted.origin, OriginOf(request.source()));
+  const v1::Source::GitPack& pack = request.source().git_pack();
+  KDBG_RETURN_IF_ERROR(CheckSize("source.git_pack.pack", pack.pack().size(), kMaxInlinePackBytes));
+  if (!pack.pack().empty() && !pack.upload().empty()) {
+    return InvalidField("source.git_pack.pack", "", "give a pack or an upload, not both");
+  }
+  wanted.pack = pack.pack();
+  KDBG_ASSIGN_OR_RETURN(wanted.delta_bases,
+                        ObjectIdsOf(pack.delta_bases(), "source.git_pack.delta_bases"));
+  return wanted;
 }
 
 }  // namespace kdbg::service

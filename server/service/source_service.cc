@@ -100,12 +100,21 @@ grpc::ServerReadReactor<v1::WriteUploadRequest>* SourceServiceImpl::WriteUpload(
       });
 }
 
-grpc::ServerUnaryReactor* SourceServiceImpl::QueryKnownObjects(Context* context,
-                                                               const v1::QueryKnownObjectsRequest*,
-                                                               v1::QueryKnownObjectsResponse*) {
-  return RunUnary(gate_, context, Rpc("SourceService/QueryKnownObjects"), [](Call& call) {
-    return NotImplemented(call, "sending only what differs of a work tree");
-  });
+grpc::ServerUnaryReactor* SourceServiceImpl::QueryKnownObjects(
+    Context* context, const v1::QueryKnownObjectsRequest* request,
+    v1::QueryKnownObjectsResponse* response) {
+  return RunUnary(gate_, context, Rpc("SourceService/QueryKnownObjects"),
+                  [this, request, response](Call& call) -> absl::Status {
+                    KDBG_RETURN_IF_ERROR(call.CheckCollection());
+                    KDBG_ASSIGN_OR_RETURN(const std::vector<source::ObjectId> asked,
+                                          ObjectIdsOf(request->object_ids(), "object_ids"));
+                    KDBG_ASSIGN_OR_RETURN(const std::vector<source::ObjectId> known,
+                                          sources_.KnownTo(call.user(), asked));
+                    for (const source::ObjectId& id : known) {
+                      response->add_known_object_ids(id.Hex());
+                    }
+                    return absl::OkStatus();
+                  });
 }
 
 grpc::ServerUnaryReactor* SourceServiceImpl::CreateSource(Context* context,
@@ -115,15 +124,16 @@ grpc::ServerUnaryReactor* SourceServiceImpl::CreateSource(Context* context,
                   [this, request, response](Call& call) -> absl::Status {
                     KDBG_RETURN_IF_ERROR(call.CheckCollection());
                     KDBG_RETURN_IF_ERROR(CheckRequestId(request->request_id()));
-                    KDBG_ASSIGN_OR_RETURN(source::SourceOrigin origin, OriginOf(request->source()));
-                    if (!origin.upload.empty()) {
-                      const absl::StatusOr<source::Upload> upload = uploads_.Get(origin.upload);
+                    KDBG_ASSIGN_OR_RETURN(source::SourceRequest wanted, RequestOf(*request));
+                    if (!wanted.origin.upload.empty()) {
+                      const auto upload = uploads_.Get(wanted.origin.upload);
                       if (!upload.ok()) return upload.status();
                       KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*upload)));
                     }
+                    wanted.owner = call.user();
+                    wanted.reader = call.principal().uid;
                     KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source,
-                                          sources_.Create(call.user(), origin, call.principal().uid,
-                                                          request->request_id()));
+                                          sources_.Create(wanted));
                     *response = ToMessage(source);
                     return absl::OkStatus();
                   });

@@ -1,60 +1,28 @@
 #include "server/source/git.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstdint>
+#include <chrono>
 #include <cstdlib>
 #include <iterator>
 
 #include "proto/contract/error.h"
 #include "proto/contract/utf8.h"
-#include "proto/support/errno_status.h"
 #include "proto/support/status_macros.h"
-#include "proto/support/unique_fd.h"
 
 namespace kdbg::source {
 namespace {
 
-constexpr std::size_t kOutputBytes = std::size_t{16} << 20;
+// A listing of a million objects fits.
+constexpr std::size_t kOutputBytes = std::size_t{256} << 20;
 constexpr std::size_t kShownBytes = 1000;
+// Those who have a shorter patience stop it.
+constexpr std::chrono::hours kTimeLimit(24);
 
 std::string SearchPath() {
   const char* path = ::getenv("PATH");
   return path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
-}
-
-std::string ReadMemory(int fd) {
-  std::string text;
-  std::array<char, 65536> buffer;
-  off_t offset = 0;
-  while (text.size() < kOutputBytes) {
-    const ssize_t n = ::pread(fd, buffer.data(), buffer.size(), offset);
-    if (n <= 0) break;
-    text.append(buffer.data(), static_cast<std::size_t>(n));
-    offset += n;
-  }
-  return text;
-}
-
-// False when stopped before the child ended.
-bool WaitUnlessStopped(const Subprocess& child, std::stop_token stop, int stop_event) {
-  const std::stop_callback wake(stop, [stop_event] {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = ::write(stop_event, &one, sizeof one);
-  });
-  std::array<pollfd, 2> waiting = {pollfd{.fd = child.pidfd(), .events = POLLIN, .revents = 0},
-                                   pollfd{.fd = stop_event, .events = POLLIN, .revents = 0}};
-  while (::poll(waiting.data(), waiting.size(), -1) < 0 && errno == EINTR) {
-  }
-  return waiting[0].revents != 0;
 }
 
 }  // namespace
@@ -77,9 +45,14 @@ Subprocess::Options Git::Command(std::vector<std::string> arguments) const {
     options.argv.insert(options.argv.end(), {"-c", setting});
   }
   options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
-  options.environment = {"PATH=" + SearchPath(),  "LC_ALL=C.UTF-8",
-                         "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",
-                         "GIT_TERMINAL_PROMPT=0", "GIT_DIR=" + repository_.string()};
+  options.environment = {"PATH=" + SearchPath(),           "LC_ALL=C.UTF-8",
+                         "GIT_CONFIG_NOSYSTEM=1",          "GIT_CONFIG_GLOBAL=/dev/null",
+                         "GIT_TERMINAL_PROMPT=0",          "GIT_NO_REPLACE_OBJECTS=1",
+                         "GIT_DIR=" + repository_.string()};
+  if (!objects_.empty()) {
+    options.environment->push_back("GIT_OBJECT_DIRECTORY=" + objects_.string());
+    options.environment->push_back("GIT_ALTERNATE_OBJECT_DIRECTORIES=" + alternate_.string());
+  }
   options.working_directory = "/";
   return options;
 }
@@ -92,23 +65,17 @@ Subprocess::Options Git::Command(std::vector<std::string> arguments, const WorkT
   return options;
 }
 
-absl::StatusOr<std::string> Git::Run(Subprocess::Options command, std::stop_token stop) {
+absl::StatusOr<std::string> Git::Run(Subprocess::Options command, std::stop_token stop,
+                                     std::string input) {
   if (stop.stop_requested()) return absl::CancelledError("stopped");
-  UniqueFd output(::memfd_create("git-output", MFD_CLOEXEC));
-  UniqueFd error(::memfd_create("git-error", MFD_CLOEXEC));
-  UniqueFd stop_event(::eventfd(0, EFD_CLOEXEC));
-  if (!output || !error || !stop_event) return ErrnoError(errno, "memfd_create");
-  command.descriptors.emplace_back(1, output.get());
-  command.descriptors.emplace_back(2, error.get());
-  KDBG_ASSIGN_OR_RETURN(Subprocess child, Subprocess::Start(command));
-  if (!WaitUnlessStopped(child, std::move(stop), stop_event.get())) {
-    child.Signal(SIGKILL);
-    child.Wait();
-    return absl::CancelledError("stopped");
+  KDBG_ASSIGN_OR_RETURN(
+      CommandResult result,
+      RunCommand(std::move(command), std::move(input), kTimeLimit, kOutputBytes, std::move(stop)));
+  if (!result.status.ok()) return Failure("git", result.status, result.error);
+  if (result.output.size() == kOutputBytes) {
+    return absl::ResourceExhaustedError("git printed more than is read at once");
   }
-  const ExitStatus status = child.Wait();
-  if (!status.ok()) return Failure("git", status, ReadMemory(error.get()));
-  return ReadMemory(output.get());
+  return std::move(result.output);
 }
 
 absl::Status Git::Failure(std::string_view action, const ExitStatus& status,

@@ -18,11 +18,20 @@ namespace kdbg::source {
 class Git {
  public:
   explicit Git(std::filesystem::path repository) : repository_(std::move(repository)) {}
+  // The same repository with other objects: those of `objects` and `alternate` (may be empty), none
+  // of its own; new ones go to `objects`.
+  Git(std::filesystem::path repository, std::filesystem::path objects,
+      std::filesystem::path alternate)
+      : repository_(std::move(repository)),
+        objects_(std::move(objects)),
+        alternate_(std::move(alternate)) {}
 
   struct WorkTree {
     std::filesystem::path directory;
     std::filesystem::path index_file;
   };
+
+  const std::filesystem::path& repository() const { return repository_; }
 
   // "git ..." ready to be started; the caller connects its descriptors.
   Subprocess::Options Command(std::vector<std::string> arguments) const;
@@ -31,7 +40,8 @@ class Git {
   // Runs to the end and gives what it printed. CANCELLED on `stop`, the process group killed;
   // RESOURCE_EXHAUSTED (kDiskFull) when git ran out of disk; INTERNAL with git's own words
   // otherwise.
-  static absl::StatusOr<std::string> Run(Subprocess::Options command, std::stop_token stop = {});
+  static absl::StatusOr<std::string> Run(Subprocess::Options command, std::stop_token stop = {},
+                                         std::string input = {});
 
   // The status for a git that failed, from what it wrote to stderr.
   static absl::Status Failure(std::string_view action, const ExitStatus& status,
@@ -39,6 +49,8 @@ class Git {
 
  private:
   const std::filesystem::path repository_;
+  const std::filesystem::path objects_;  // empty: the repository's own
+  const std::filesystem::path alternate_;
 };
 
 // 40 or 64 hex digits.

@@ -15,7 +15,7 @@
 #include "server/base/disk_error.h"
 #include "server/observe/log.h"
 #include "server/source/fast_import.h"
-#include "server/source/git.h"
+#include "server/source/quarantine.h"
 
 namespace kdbg::source {
 namespace {
@@ -105,6 +105,7 @@ absl::Status ObjectDatabase::Prepare() {
             .status());
   }
   RemoveLeftovers();
+  Quarantine::RemoveLeftovers(directory_);
   RemoveStaleLocks(directory_);
   KDBG_ASSIGN_OR_RETURN(
       const std::string refs,
@@ -135,15 +136,26 @@ void ObjectDatabase::RemoveLeftovers() const {
   }
 }
 
+// Unchecked by the compiler, since the lock lives as long as the object.
+ObjectDatabase::Addition::Addition(ObjectDatabase& objects) ABSL_NO_THREAD_SAFETY_ANALYSIS
+    : objects_(objects) {
+  {
+    absl::MutexLock lock(&objects_.collection_mutex_);
+    objects_.collection_.request_stop();
+  }
+  objects_.addition_mutex_.ReaderLock();
+  objects_.changed_ = true;
+}
+
+ObjectDatabase::Addition::~Addition() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+  objects_.addition_mutex_.ReaderUnlock();
+}
+
 absl::StatusOr<ImportedTree> ObjectDatabase::ImportArchive(
     const UniqueFd& archive, std::string_view id, const ArchiveLimits& limits,
     const std::function<void(const ImportProgress&)>& on_progress, std::stop_token stop) {
-  {
-    absl::MutexLock lock(&collection_mutex_);
-    collection_.request_stop();
-  }
+  const Addition addition(*this);
   absl::MutexLock lock(&import_mutex_);
-  changed_ = true;
   const Git git(directory_);
   ImportedTree imported;
   std::string top;
@@ -284,7 +296,7 @@ absl::Status ObjectDatabase::CollectGarbage(std::stop_token stop) {
     absl::MutexLock lock(&collection_mutex_);
     collection_ = ending;
   }
-  absl::MutexLock lock(&import_mutex_);
+  absl::WriterMutexLock lock(&addition_mutex_);
   if (!changed_.exchange(false)) return absl::OkStatus();
   const std::stop_callback passed_on(stop, [&] { ending.request_stop(); });
   const Git git(directory_);

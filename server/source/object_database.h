@@ -23,6 +23,7 @@
 #include "proto/support/subprocess.h"
 #include "proto/support/unique_fd.h"
 #include "server/source/archive_reader.h"
+#include "server/source/git.h"
 #include "server/source/tree_reader.h"
 
 namespace kdbg::source {
@@ -57,6 +58,20 @@ class ObjectDatabase {
   // Keeps a tree that is already here under one more id; and lets it go. Forget is idempotent.
   absl::Status Keep(std::string_view id, std::string_view tree);
   absl::Status Forget(std::string_view id);
+  // While one lives, nothing is collected: for who adds objects and keeps them afterwards.
+  class Addition {
+   public:
+    explicit Addition(ObjectDatabase& objects);
+    ~Addition();
+    Addition(const Addition&) = delete;
+
+   private:
+    ObjectDatabase& objects_;
+  };
+
+  // git on the repository as it is.
+  Git git() const { return Git(directory_); }
+
   // The ids trees are kept under.
   absl::StatusOr<std::vector<std::string>> Kept() const;
   bool Has(std::string_view tree) const;
@@ -88,6 +103,8 @@ class ObjectDatabase {
   absl::StatusOr<std::string> StripTop(const std::string& ref, const std::string& top) const;
 
   const std::filesystem::path directory_;
+  // Held exclusively by the collection, shared by who adds.
+  absl::Mutex addition_mutex_ ABSL_ACQUIRED_BEFORE(import_mutex_);
   // One import at a time, so that what a failed one leaves can be told from what a running one
   // needs.
   absl::Mutex import_mutex_;

@@ -1,18 +1,25 @@
 #include "server/source/source_catalog.h"
 
+#include <fmt/format.h>
+#include <sys/mman.h>
+
 #include <algorithm>
-#include <deque>
+#include <cerrno>
 #include <map>
-#include <thread>
+#include <set>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
+#include "proto/support/errno_status.h"
+#include "proto/support/file.h"
 #include "proto/support/status_macros.h"
 #include "server/base/ids.h"
 #include "server/observe/log.h"
+#include "server/source/import_queue.h"
+#include "server/source/origin_check.h"
 #include "server/source/server_path.h"
 #include "server/source/source_importer.h"
 #include "server/source/source_records.h"
@@ -24,6 +31,27 @@ namespace {
 using state::Transaction;
 
 constexpr absl::Duration kRequestMemory = absl::Hours(24);
+
+ImportLane LaneOf(OriginKind kind) {
+  switch (kind) {
+    case OriginKind::kTarball:
+    case OriginKind::kServerPath:
+      return ImportLane::kArchives;
+    case OriginKind::kGitPack:
+      return ImportLane::kPacks;
+    case OriginKind::kGitUrl:
+    case OriginKind::kTarballUrl:
+      return ImportLane::kRemotes;
+  }
+  return ImportLane::kArchives;
+}
+
+// A pack can be made to take long; one caller's must not take all threads that answer calls.
+absl::Status BusyImporting() {
+  return MakeError(absl::StatusCode::kResourceExhausted, Reason::kTooManyCalls,
+                   "another pack of yours is being imported: try again, or send it as an upload",
+                   {{"limit", "1"}}, absl::Seconds(1));
+}
 
 absl::Status NotFound(std::string_view id) {
   return ResourceNotFound(ResourceName(kSources, std::string(id)));
@@ -40,49 +68,30 @@ class SourceCatalog::Impl {
         uploads_(uploads),
         clock_(clock),
         settings_(std::move(settings)),
+        check_(database, uploads, settings_.allowed_paths),
         importer_(database, objects, settings_.archive_limits) {}
 
-  ~Impl() {
-    absl::MutexLock lock(&mutex_);
-    closing_ = true;
-    if (running_) running_->stop.request_stop();
-  }
-
   absl::Status Start();
-  absl::StatusOr<SourceRecord> Create(std::string_view owner, const SourceOrigin& origin,
-                                      std::optional<uid_t> reader, std::string_view request_id);
+  absl::StatusOr<SourceRecord> Create(const SourceRequest& request);
   absl::StatusOr<SourceRecord> Get(std::string_view id) const;
   absl::StatusOr<std::vector<SourceRecord>> List(const ListQuery& query) const;
   absl::Status Delete(std::string_view id);
+  KnownObjects& known() { return importer_.known(); }
   Subscription Subscribe(std::function<void(const SourceRecord&)> listener) {
     return subscribers_->Add(std::move(listener));
   }
 
  private:
-  // What Create found out about where the bytes come from.
-  struct Incoming {
-    SourceOrigin origin;
-    bool has_bytes = false;  // the caller has shown that they have them
-    UniqueFd fd;             // of a server path
-  };
-  struct Running {
-    std::string id;
-    std::stop_source stop;
-    ImportProgress progress;
-  };
-
-  absl::StatusOr<Incoming> CheckTarball(std::string_view owner, const SourceOrigin& origin) const;
-  absl::StatusOr<Incoming> CheckServerPath(const SourceOrigin& origin,
-                                           std::optional<uid_t> reader) const;
   // What is there already for this request, if anything is.
   absl::StatusOr<std::optional<SourceRow>> FindExisting(Transaction& transaction,
                                                         const SourceRow& wanted) const;
+  absl::StatusOr<SourceRecord> CreateFromKnown(SourceRow row);
+  absl::StatusOr<SourceRecord> CreateFromPack(SourceRow row, const std::string& pack);
+  absl::StatusOr<SourceRecord> AddReady(SourceRow row);
   void Announce(Transaction& transaction, const SourceRecord& record) const;
-  void Enqueue(std::string id, UniqueFd fd);
+  void Enqueue(const SourceRecord& record, UniqueFd fd);
 
-  void Work();
-  // Waits for the next job; nullopt when closing.
-  std::optional<std::string> NextJob();
+  void Work(const std::string& id, const std::stop_token& stop);
   absl::Status Import(SourceRow& row, const std::stop_token& stop);
   absl::StatusOr<UniqueFd> OpenBytes(const SourceRow& row);
   void Finish(SourceRow& row, const absl::Status& status);
@@ -93,56 +102,21 @@ class SourceCatalog::Impl {
   UploadStore& uploads_;
   const Clock& clock_;
   const SourceSettings settings_;
+  OriginCheck check_;
   SourceImporter importer_;
   const std::shared_ptr<Subscribers<const SourceRecord&>> subscribers_ =
       std::make_shared<Subscribers<const SourceRecord&>>();
 
   mutable absl::Mutex mutex_;
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
-  std::deque<std::string> queue_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, UniqueFd> files_ ABSL_GUARDED_BY(mutex_);  // of queued server paths
-  std::optional<Running> running_ ABSL_GUARDED_BY(mutex_);
-  std::jthread worker_;  // last: joined before the rest goes
+  // Of imports that run.
+  std::map<std::string, ImportProgress, std::less<>> progress_ ABSL_GUARDED_BY(mutex_);
+  // Owners with a pack that is imported on the caller's own thread.
+  std::set<std::string, std::less<>> importing_at_once_ ABSL_GUARDED_BY(mutex_);
+  std::optional<ImportQueue> queue_;  // last: its threads use the rest
 };
 
 // ---- Requests
-
-absl::StatusOr<SourceCatalog::Impl::Incoming> SourceCatalog::Impl::CheckTarball(
-    std::string_view owner, const SourceOrigin& origin) const {
-  Incoming incoming;
-  incoming.origin = origin;
-  if (!origin.upload.empty()) {
-    KDBG_ASSIGN_OR_RETURN(const Upload upload, uploads_.Get(origin.upload));
-    if (upload.owner != owner) return ResourceNotFound(ResourceName(kUploads, origin.upload));
-    if (incoming.origin.sha256.empty()) incoming.origin.sha256 = upload.sha256;
-    if (incoming.origin.sha256 != upload.sha256) {
-      return InvalidField("tarball.sha256", origin.sha256,
-                          "the upload was announced with another digest");
-    }
-    incoming.has_bytes = upload.complete;
-  }
-  if (!store::IsDigest(incoming.origin.sha256)) {
-    return InvalidField("tarball.sha256", origin.sha256, "sha256 must be 64 lower-case hex digits");
-  }
-  return incoming;
-}
-
-absl::StatusOr<SourceCatalog::Impl::Incoming> SourceCatalog::Impl::CheckServerPath(
-    const SourceOrigin& origin, std::optional<uid_t> reader) const {
-  KDBG_ASSIGN_OR_RETURN(ServerFile file,
-                        OpenServerFile(origin.text, settings_.allowed_paths, reader));
-  KDBG_ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(file.fd));
-  Incoming incoming;
-  incoming.origin.kind = OriginKind::kServerPath;
-  incoming.origin.text = file.path.string();
-  incoming.has_bytes = true;
-  incoming.fd = std::move(file.fd);
-  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) -> absl::Status {
-    KDBG_ASSIGN_OR_RETURN(incoming.origin.sha256, SourceRecords::KnownDigest(transaction, stamp));
-    return absl::OkStatus();
-  }));
-  return incoming;
-}
 
 absl::StatusOr<std::optional<SourceRow>> SourceCatalog::Impl::FindExisting(
     Transaction& transaction, const SourceRow& wanted) const {
@@ -153,60 +127,98 @@ absl::StatusOr<std::optional<SourceRow>> SourceCatalog::Impl::FindExisting(
                                                        clock_.Now() - kRequestMemory));
     if (repeated) return repeated;
   }
+  if (record.origin.kind == OriginKind::kGitPack) {
+    return SourceRecords::FindByTree(transaction, record.owner, record.origin.tree);
+  }
   if (!record.origin.sha256.empty()) {
     return SourceRecords::FindByDigest(transaction, record.owner, record.origin.sha256);
   }
   return SourceRecords::FindByPath(transaction, record.owner, record.origin.text);
 }
 
-absl::StatusOr<SourceRecord> SourceCatalog::Impl::Create(std::string_view owner,
-                                                         const SourceOrigin& origin,
-                                                         std::optional<uid_t> reader,
-                                                         std::string_view request_id) {
-  absl::StatusOr<Incoming> incoming =
-      MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
-                "only tarballs can be imported yet; upload one, or name one on the server",
-                {{"method", "CreateSource"}});
-  if (origin.kind == OriginKind::kTarball) incoming = CheckTarball(owner, origin);
-  if (origin.kind == OriginKind::kServerPath) incoming = CheckServerPath(origin, reader);
-  KDBG_RETURN_IF_ERROR(incoming.status());
-
+absl::StatusOr<SourceRecord> SourceCatalog::Impl::Create(const SourceRequest& request) {
+  KDBG_ASSIGN_OR_RETURN(IncomingSource incoming, check_.Check(request));
   SourceRow row;
   row.record.id = NewId("s");
-  row.record.owner = owner;
-  row.record.origin = incoming->origin;
+  row.record.owner = request.owner;
+  row.record.origin = incoming.origin;
   row.record.create_time = clock_.Now();
-  row.request_id = request_id;
-  row.reader = reader;
+  row.request_id = request.request_id;
+  row.reader = request.reader;
+  row.delta_bases = request.delta_bases;
+  const bool needs_upload = request.pack.empty() && !incoming.has_bytes;
   bool existed = false;
   KDBG_RETURN_IF_ERROR(database_.Write([&](Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(std::optional<SourceRow> existing, FindExisting(transaction, row));
-    if (existing) {
-      existed = true;
-      row = *std::move(existing);
-      return absl::OkStatus();
-    }
-    if (!incoming->has_bytes) {
-      if (!row.record.origin.upload.empty()) {
-        return uploads_.OpenComplete(row.record.origin.upload).status();
-      }
-      return MakeError(absl::StatusCode::kNotFound, Reason::kResourceNotFound,
-                       "this tarball is not known here; upload it first",
-                       {{"resource", row.record.origin.sha256}});
-    }
+    existed = existing.has_value();
+    if (existed) row = *std::move(existing);
+    if (existed || !incoming.has_bytes) return absl::OkStatus();
     KDBG_RETURN_IF_ERROR(SourceRecords::Insert(transaction, row));
     Announce(transaction, row.record);
     return absl::OkStatus();
   }));
   if (existed) return row.record;
+  if (needs_upload) return CreateFromKnown(std::move(row));
+  if (!incoming.has_bytes) return CreateFromPack(std::move(row), request.pack);
   // The same bytes, which this owner has too: their tree is there, under whoever's name.
   const absl::StatusOr<bool> reused = importer_.Reuse(row.record);
   if (reused.ok() && *reused) {
     Finish(row, absl::OkStatus());
     return row.record;
   }
-  Enqueue(row.record.id, std::move(incoming->fd));
+  Enqueue(row.record, std::move(incoming.fd));
   return row.record;
+}
+
+// Without bytes: good for a tree that the owner may read already.
+absl::StatusOr<SourceRecord> SourceCatalog::Impl::CreateFromKnown(SourceRow row) {
+  const SourceOrigin& origin = row.record.origin;
+  const bool is_pack = origin.kind == OriginKind::kGitPack;
+  if (is_pack) {
+    KDBG_ASSIGN_OR_RETURN(const bool used, importer_.UseKnownTree(row.record));
+    if (used) return AddReady(std::move(row));
+  }
+  if (!origin.upload.empty()) {
+    KDBG_RETURN_IF_ERROR(uploads_.OpenComplete(origin.upload).status());
+    return absl::AbortedError("the upload was completed meanwhile: try again");
+  }
+  return MakeError(
+      absl::StatusCode::kNotFound, Reason::kResourceNotFound,
+      fmt::format("this {} is not known here; upload it first", is_pack ? "tree" : "tarball"),
+      {{"resource", is_pack ? origin.tree : origin.sha256}});
+}
+
+absl::StatusOr<SourceRecord> SourceCatalog::Impl::CreateFromPack(SourceRow row,
+                                                                 const std::string& pack) {
+  const std::string owner = row.record.owner;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!importing_at_once_.insert(owner).second) return BusyImporting();
+  }
+  const UniqueFd bytes(::memfd_create("pack", MFD_CLOEXEC));
+  absl::Status status = bytes ? WriteAll(bytes.get(), pack) : ErrnoError(errno, "memfd_create");
+  if (status.ok()) {
+    status = importer_.ImportPack(row.record, bytes, row.delta_bases, std::stop_token());
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    importing_at_once_.erase(owner);
+  }
+  KDBG_RETURN_IF_ERROR(status);
+  return AddReady(std::move(row));
+}
+
+absl::StatusOr<SourceRecord> SourceCatalog::Impl::AddReady(SourceRow row) {
+  row.record.state = SourceState::kReady;
+  row.record.ready_time = clock_.Now();
+  absl::Status written = database_.Write([&](Transaction& transaction) -> absl::Status {
+    KDBG_RETURN_IF_ERROR(SourceRecords::Insert(transaction, row));
+    Announce(transaction, row.record);
+    return absl::OkStatus();
+  });
+  if (written.ok()) return std::move(row.record);
+  objects_.Forget(row.record.id).IgnoreError();
+  return written;
 }
 
 absl::StatusOr<SourceRecord> SourceCatalog::Impl::Get(std::string_view id) const {
@@ -217,9 +229,10 @@ absl::StatusOr<SourceRecord> SourceCatalog::Impl::Get(std::string_view id) const
   }));
   if (!row) return NotFound(id);
   absl::MutexLock lock(&mutex_);
-  if (running_ && running_->id == id && row->record.state == SourceState::kImporting) {
-    row->record.files_imported = running_->progress.files;
-    row->record.bytes_imported = running_->progress.bytes;
+  const auto progress = progress_.find(id);
+  if (progress != progress_.end() && row->record.state == SourceState::kImporting) {
+    row->record.files_imported = progress->second.files;
+    row->record.bytes_imported = progress->second.bytes;
   }
   return std::move(row->record);
 }
@@ -237,12 +250,11 @@ absl::StatusOr<std::vector<SourceRecord>> SourceCatalog::Impl::List(const ListQu
 absl::Status SourceCatalog::Impl::Delete(std::string_view id) {
   KDBG_RETURN_IF_ERROR(database_.Write(
       [&](Transaction& transaction) { return SourceRecords::Delete(transaction, id); }));
+  // One that runs finds no record any more and lets the tree go.
+  queue_->Cancel(std::string(id));
   {
     absl::MutexLock lock(&mutex_);
-    std::erase(queue_, id);
     files_.erase(std::string(id));
-    // The worker finds no record any more and lets the tree go.
-    if (running_ && running_->id == id) running_->stop.request_stop();
   }
   if (!IsResourceId(id)) return absl::OkStatus();
   return objects_.Forget(id);
@@ -252,13 +264,15 @@ void SourceCatalog::Impl::Announce(Transaction& transaction, const SourceRecord&
   transaction.AfterCommit([subscribers = subscribers_, record] { subscribers->Notify(record); });
 }
 
-void SourceCatalog::Impl::Enqueue(std::string id, UniqueFd fd) {
-  absl::MutexLock lock(&mutex_);
-  if (fd) files_[id] = std::move(fd);
-  queue_.push_back(std::move(id));
+void SourceCatalog::Impl::Enqueue(const SourceRecord& record, UniqueFd fd) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (fd) files_[record.id] = std::move(fd);
+  }
+  queue_->Add(record.id, LaneOf(record.origin.kind));
 }
 
-// ---- The worker
+// ---- Imports
 
 absl::Status SourceCatalog::Impl::Start() {
   std::vector<SourceRow> unfinished;
@@ -275,51 +289,32 @@ absl::Status SourceCatalog::Impl::Start() {
                                    [&](const SourceRow& row) { return row.record.id == id; });
     if (id.starts_with("s-") && !known) KDBG_RETURN_IF_ERROR(objects_.Forget(id));
   }
-  for (const SourceRow& row : unfinished) Enqueue(row.record.id, UniqueFd());
-  worker_ = std::jthread([this] { Work(); });
+  queue_.emplace([this](const std::string& id, const std::stop_token& stop) { Work(id, stop); });
+  for (const SourceRow& row : unfinished) Enqueue(row.record, UniqueFd());
   return absl::OkStatus();
 }
 
-std::optional<std::string> SourceCatalog::Impl::NextJob() {
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(
-      +[](Impl* self)
-           ABSL_NO_THREAD_SAFETY_ANALYSIS { return self->closing_ || !self->queue_.empty(); },
-      this));
-  if (closing_) return std::nullopt;
-  running_.emplace(Running{.id = std::move(queue_.front()), .stop = {}, .progress = {}});
-  queue_.pop_front();
-  return running_->id;
-}
-
-void SourceCatalog::Impl::Work() {
-  while (const std::optional<std::string> id = NextJob()) {
-    std::stop_token stop;
-    {
-      absl::MutexLock lock(&mutex_);
-      stop = running_->stop.get_token();
-    }
-    std::optional<SourceRow> row;
-    const absl::Status found = database_.Read([&](Transaction& transaction) -> absl::Status {
-      KDBG_ASSIGN_OR_RETURN(row, SourceRecords::Find(transaction, *id));
-      return absl::OkStatus();
-    });
-    if (!found.ok()) spdlog::error("source {}: {}", *id, found.ToString());
-    if (row) {
-      const absl::Status status = Import(*row, stop);
-      // Stopped: by Delete, then there is no record; or by our end, then the next start begins
-      // again.
-      if (!absl::IsCancelled(status)) Finish(*row, status);
-    }
-    absl::MutexLock lock(&mutex_);
-    files_.erase(*id);
-    running_.reset();
+void SourceCatalog::Impl::Work(const std::string& id, const std::stop_token& stop) {
+  std::optional<SourceRow> row;
+  const absl::Status found = database_.Read([&](Transaction& transaction) -> absl::Status {
+    KDBG_ASSIGN_OR_RETURN(row, SourceRecords::Find(transaction, id));
+    return absl::OkStatus();
+  });
+  if (!found.ok()) spdlog::error("source {}: {}", id, found.ToString());
+  if (row) {
+    const absl::Status status = Import(*row, stop);
+    // Stopped: by Delete, then there is no record; or by our end, then the next start begins
+    // again.
+    if (!absl::IsCancelled(status)) Finish(*row, status);
   }
+  absl::MutexLock lock(&mutex_);
+  files_.erase(id);
+  progress_.erase(id);
 }
 
 absl::StatusOr<UniqueFd> SourceCatalog::Impl::OpenBytes(const SourceRow& row) {
   const SourceOrigin& origin = row.record.origin;
-  if (origin.kind == OriginKind::kTarball) return uploads_.OpenComplete(origin.upload);
+  if (!origin.upload.empty()) return uploads_.OpenComplete(origin.upload);
   {
     absl::MutexLock lock(&mutex_);
     const auto found = files_.find(row.record.id);
@@ -332,7 +327,10 @@ absl::StatusOr<UniqueFd> SourceCatalog::Impl::OpenBytes(const SourceRow& row) {
 
 absl::Status SourceCatalog::Impl::Import(SourceRow& row, const std::stop_token& stop) {
   KDBG_ASSIGN_OR_RETURN(const UniqueFd bytes, OpenBytes(row));
-  return importer_.Import(
+  if (row.record.origin.kind == OriginKind::kGitPack) {
+    return importer_.ImportPack(row.record, bytes, row.delta_bases, stop);
+  }
+  return importer_.ImportTarball(
       row.record, bytes,
       [&](const ImportProgress& progress) { ReportProgress(row.record, progress); }, stop);
 }
@@ -340,7 +338,7 @@ absl::Status SourceCatalog::Impl::Import(SourceRow& row, const std::stop_token& 
 void SourceCatalog::Impl::ReportProgress(SourceRecord record, const ImportProgress& progress) {
   {
     absl::MutexLock lock(&mutex_);
-    if (running_) running_->progress = progress;
+    progress_[record.id] = progress;
   }
   record.files_imported = progress.files;
   record.bytes_imported = progress.bytes;
@@ -395,11 +393,13 @@ absl::StatusOr<std::unique_ptr<SourceCatalog>> SourceCatalog::Open(state::Databa
   return std::unique_ptr<SourceCatalog>(new SourceCatalog(std::move(impl)));
 }
 
-absl::StatusOr<SourceRecord> SourceCatalog::Create(std::string_view owner,
-                                                   const SourceOrigin& origin,
-                                                   std::optional<uid_t> reader,
-                                                   std::string_view request_id) {
-  return impl_->Create(owner, origin, reader, request_id);
+absl::StatusOr<SourceRecord> SourceCatalog::Create(const SourceRequest& request) {
+  return impl_->Create(request);
+}
+
+absl::StatusOr<std::vector<ObjectId>> SourceCatalog::KnownTo(std::string_view owner,
+                                                             std::span<const ObjectId> ids) {
+  return impl_->known().Filter(owner, ids);
 }
 
 absl::StatusOr<SourceRecord> SourceCatalog::Get(std::string_view id) const {

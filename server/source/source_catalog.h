@@ -1,5 +1,5 @@
-// Sources: what builds are made of, as records over trees. Create answers at once; one worker
-// thread imports.
+// Sources: what builds are made of, as records over trees. Create answers at once; threads of ours
+// import.
 //
 // Thread-safe. Imports survive a restart of the daemon: those that had not ended start again.
 #pragma once
@@ -23,6 +23,7 @@
 #include "server/base/subscribers.h"
 #include "server/source/archive_reader.h"
 #include "server/source/object_database.h"
+#include "server/source/object_id.h"
 #include "server/source/upload_store.h"
 #include "server/state/database.h"
 
@@ -34,9 +35,12 @@ enum class SourceFault { kSubject, kCaller, kHost };
 
 struct SourceOrigin {
   OriginKind kind = OriginKind::kTarball;
-  std::string text;    // what people see: file name, path or URL
+  std::string text;    // what people see: file name, path, directory or URL
   std::string sha256;  // of the tarball; for a server path known once it has been read
-  std::string upload;  // id; may be empty when the digest is known for this owner
+  std::string upload;  // id; may be empty when the digest, or the tree, is known for this owner
+  std::string tree;    // of a git pack: what it completes
+  std::string ref;     // of a git pack: the commit, for people
+  bool dirty = false;  // of a git pack: changed since that commit
 };
 
 struct SourceFailure {
@@ -61,6 +65,16 @@ struct SourceRecord {
   std::int64_t sequence = 0;  // grows with each source; for paging
 };
 
+struct SourceRequest {
+  std::string owner;
+  SourceOrigin origin;
+  std::optional<uid_t> reader;  // whose rights a server path is opened with; absent: our own
+  std::string request_id;       // may be empty
+  // Of a git pack: the pack itself instead of an upload, and what its deltas build on.
+  std::string pack;
+  std::vector<ObjectId> delta_bases;
+};
+
 struct SourceSettings {
   std::vector<std::filesystem::path> allowed_paths;  // server paths must lie below one of them
   ArchiveLimits archive_limits;
@@ -80,14 +94,17 @@ class SourceCatalog {
   ~SourceCatalog();
 
   // IMPORTING, or READY at once when these bytes were imported before: for this owner by their
-  // digest alone, for another owner when the upload is complete, which proves that they have them.
-  // A server path is opened here, with `reader`'s rights (absent: the daemon's own). Idempotent by
-  // `request_id`, when given, and by content.
+  // digest or tree alone, for another owner when the upload is complete, which proves that they
+  // have them. A server path is opened here, with the reader's rights; a pack that came along is
+  // imported here. Idempotent by `request_id`, when given, and by content.
   //   INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, PERMISSION_DENIED as CreateSource says
   //   UNIMPLEMENTED (kNotImplemented) for the kinds that are still to come
-  absl::StatusOr<SourceRecord> Create(std::string_view owner, const SourceOrigin& origin,
-                                      std::optional<uid_t> reader,
-                                      std::string_view request_id = {});
+  absl::StatusOr<SourceRecord> Create(const SourceRequest& request);
+
+  // Those of `ids` that are in trees of this owner's READY sources, in the same order.
+  absl::StatusOr<std::vector<ObjectId>> KnownTo(std::string_view owner,
+                                                std::span<const ObjectId> ids);
+
   absl::StatusOr<SourceRecord> Get(std::string_view id) const;
 
   struct ListQuery {

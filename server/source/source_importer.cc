@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <limits>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +15,9 @@
 #include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
 #include "server/base/disk_error.h"
+#include "server/source/project.h"
+#include "server/source/quarantine.h"
+#include "server/source/tree_walk.h"
 
 namespace kdbg::source {
 namespace {
@@ -75,7 +80,10 @@ SourceFailure FailureOf(const absl::Status& status) {
 
 SourceImporter::SourceImporter(state::Database& database, ObjectDatabase& objects,
                                const ArchiveLimits& limits)
-    : database_(database), objects_(objects), limits_(limits) {}
+    : database_(database),
+      objects_(objects),
+      limits_(limits),
+      known_(database, objects, limits, KnownObjects::Limits{}) {}
 
 absl::Status SourceImporter::FindDigest(SourceRecord& record, const UniqueFd& bytes,
                                         const std::stop_token& stop) {
@@ -103,9 +111,9 @@ absl::StatusOr<bool> SourceImporter::Reuse(SourceRecord& record) {
   return true;
 }
 
-absl::Status SourceImporter::Import(SourceRecord& record, const UniqueFd& bytes,
-                                    const std::function<void(const ImportProgress&)>& on_progress,
-                                    const std::stop_token& stop) {
+absl::Status SourceImporter::ImportTarball(
+    SourceRecord& record, const UniqueFd& bytes,
+    const std::function<void(const ImportProgress&)>& on_progress, const std::stop_token& stop) {
   if (record.origin.sha256.empty()) KDBG_RETURN_IF_ERROR(FindDigest(record, bytes, stop));
   KDBG_ASSIGN_OR_RETURN(const bool reused, Reuse(record));
   if (reused) return absl::OkStatus();
@@ -114,20 +122,69 @@ absl::Status SourceImporter::Import(SourceRecord& record, const UniqueFd& bytes,
   record.tree = imported.tree;
   record.files_imported = imported.total.files;
   record.bytes_imported = imported.total.bytes;
-  const Project project = ProjectOf(record.tree);
-  record.project = project.name;
-  record.project_version = ShortUtf8(project.version, kVersionBytes);
+  SetProject(record);
   return absl::OkStatus();
 }
 
-Project SourceImporter::ProjectOf(const std::string& tree) const {
-  absl::StatusOr<TreeReader> reader = objects_.OpenTree(tree);
-  if (!reader.ok()) return {};
-  return DetectProject([&](std::string_view path) -> std::optional<std::string> {
+absl::Status SourceImporter::ImportPack(SourceRecord& record, const UniqueFd& pack,
+                                        std::span<const ObjectId> delta_bases,
+                                        const std::stop_token& stop) {
+  const std::optional<ObjectId> tree = ObjectId::FromHex(record.origin.tree);
+  if (!tree) return InvalidField("git_pack.tree", record.origin.tree, "not an id of 40 hex digits");
+  // From here on nothing that is known goes away.
+  const ObjectDatabase::Addition addition(objects_);
+  KDBG_ASSIGN_OR_RETURN(const std::vector<ObjectId> bases,
+                        known_.Filter(record.owner, delta_bases));
+  KDBG_ASSIGN_OR_RETURN(Quarantine quarantine, Quarantine::Make(objects_.git().repository()));
+  KDBG_RETURN_IF_ERROR(quarantine.Copy(bases, stop));
+  KDBG_RETURN_IF_ERROR(quarantine.ReceivePack(pack, limits_, stop));
+  return known_.With(record.owner, [&](const Extents& known) -> absl::Status {
+    KDBG_ASSIGN_OR_RETURN(const Extents found,
+                          WalkTrees(quarantine.git(), {&*tree, 1}, known, limits_,
+                                    std::numeric_limits<std::size_t>::max(), stop));
+    const auto known_tree = known.find(*tree);
+    const Extent& extent = known_tree != known.end() ? known_tree->second : found.at(*tree);
+    KDBG_RETURN_IF_ERROR(CheckExtent(extent, limits_));
+    KDBG_RETURN_IF_ERROR(quarantine.Publish());
+    return KeepTree(record, record.origin.tree, extent);
+  });
+}
+
+absl::StatusOr<bool> SourceImporter::UseKnownTree(SourceRecord& record) {
+  const std::optional<ObjectId> tree = ObjectId::FromHex(record.origin.tree);
+  if (!tree) return false;
+  const ObjectDatabase::Addition addition(objects_);
+  bool used = false;
+  KDBG_RETURN_IF_ERROR(known_.With(record.owner, [&](const Extents& known) -> absl::Status {
+    const auto found = known.find(*tree);
+    if (found == known.end() || !found->second.is_tree) return absl::OkStatus();
+    used = true;
+    KDBG_RETURN_IF_ERROR(CheckExtent(found->second, limits_));
+    return KeepTree(record, record.origin.tree, found->second);
+  }));
+  return used;
+}
+
+absl::Status SourceImporter::KeepTree(SourceRecord& record, const std::string& tree,
+                                      const Extent& extent) {
+  KDBG_RETURN_IF_ERROR(objects_.Keep(record.id, tree));
+  record.tree = tree;
+  record.files_imported = extent.files;
+  record.bytes_imported = extent.bytes;
+  SetProject(record);
+  return absl::OkStatus();
+}
+
+void SourceImporter::SetProject(SourceRecord& record) const {
+  absl::StatusOr<TreeReader> reader = objects_.OpenTree(record.tree);
+  if (!reader.ok()) return;
+  const Project project = DetectProject([&](std::string_view path) -> std::optional<std::string> {
     absl::StatusOr<std::string> content = reader->Read(path);
     if (!content.ok()) return std::nullopt;
     return *std::move(content);
   });
+  record.project = project.name;
+  record.project_version = ShortUtf8(project.version, kVersionBytes);
 }
 
 }  // namespace kdbg::source

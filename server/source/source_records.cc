@@ -48,12 +48,36 @@ constexpr state::Migration kMigrations[] = {
         sha256 TEXT NOT NULL,
         PRIMARY KEY (device, inode)) WITHOUT ROWID;
     )sql"},
+    {"sources", 2, R"sql(
+      ALTER TABLE sources ADD COLUMN origin_tree TEXT NOT NULL DEFAULT '';
+      ALTER TABLE sources ADD COLUMN origin_ref TEXT NOT NULL DEFAULT '';
+      ALTER TABLE sources ADD COLUMN origin_dirty INTEGER NOT NULL DEFAULT 0;
+      ALTER TABLE sources ADD COLUMN delta_bases TEXT NOT NULL DEFAULT '';
+      CREATE INDEX sources_by_tree ON sources (owner, tree);
+    )sql"},
 };
 
 constexpr std::string_view kColumns =
     "SELECT sequence, id, owner, origin_kind, origin_text, sha256, upload, state, fault, reason, "
     "message, tree, files_imported, bytes_imported, project, project_version, create_time, "
-    "ready_time, request_id, reader FROM sources";
+    "ready_time, request_id, reader, origin_tree, origin_ref, origin_dirty, delta_bases FROM "
+    "sources";
+
+// Ids in hex, one after the other.
+std::string Joined(const std::vector<ObjectId>& ids) {
+  std::string text;
+  for (const ObjectId& id : ids) text += id.Hex();
+  return text;
+}
+
+std::vector<ObjectId> Split(std::string_view text) {
+  std::vector<ObjectId> ids;
+  for (; text.size() >= ObjectId::kHexDigits; text.remove_prefix(ObjectId::kHexDigits)) {
+    const auto id = ObjectId::FromHex(text.substr(0, ObjectId::kHexDigits));
+    if (id) ids.push_back(*id);
+  }
+  return ids;
+}
 
 SourceRow FromRow(const Row& row) {
   SourceRow source;
@@ -64,7 +88,10 @@ SourceRow FromRow(const Row& row) {
   record.origin = {.kind = row.As<OriginKind>(3),
                    .text = row.Text(4),
                    .sha256 = row.Text(5),
-                   .upload = row.Text(6)};
+                   .upload = row.Text(6),
+                   .tree = row.Text(20),
+                   .ref = row.Text(21),
+                   .dirty = row.Integer(22) != 0};
   record.state = row.As<SourceState>(7);
   if (!row.IsNull(8)) {
     record.failure = SourceFailure{
@@ -79,6 +106,7 @@ SourceRow FromRow(const Row& row) {
   record.ready_time = row.OptionalTime(17);
   source.request_id = row.Text(18);
   if (!row.IsNull(19)) source.reader = static_cast<uid_t>(row.Integer(19));
+  source.delta_bases = Split(row.Text(23));
   return source;
 }
 
@@ -111,12 +139,14 @@ absl::Status SourceRecords::Insert(Transaction& transaction, SourceRow& row) {
       transaction
           .ExecuteValues(
               "INSERT INTO sources (id, owner, origin_kind, origin_text, sha256, upload, "
-              "state, create_time, request_id, reader) "
-              "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+              "state, create_time, request_id, reader, origin_tree, origin_ref, origin_dirty, "
+              "delta_bases) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
               {ToValue(record.id), ToValue(record.owner), ToValue(record.origin.kind),
                ToValue(record.origin.text), ToValue(record.origin.sha256),
                ToValue(record.origin.upload), ToValue(SourceState::kImporting),
-               ToValue(record.create_time), ToValue(row.request_id), reader})
+               ToValue(record.create_time), ToValue(row.request_id), reader,
+               ToValue(record.origin.tree), ToValue(record.origin.ref),
+               ToValue(record.origin.dirty), ToValue(Joined(row.delta_bases))})
           .status());
   KDBG_RETURN_IF_ERROR(transaction.Query("SELECT last_insert_rowid()", [&](const Row& answer) {
     record.sequence = answer.Integer(0);
@@ -166,6 +196,30 @@ absl::StatusOr<std::optional<SourceRow>> SourceRecords::FindByDigest(Transaction
   return SelectOne(transaction,
                    "WHERE owner = ? AND sha256 = ? AND state <> ? ORDER BY state DESC, sequence",
                    {ToValue(owner), ToValue(sha256), ToValue(SourceState::kFailed)});
+}
+
+absl::StatusOr<std::optional<SourceRow>> SourceRecords::FindByTree(Transaction& transaction,
+                                                                   std::string_view owner,
+                                                                   std::string_view tree) {
+  return SelectOne(transaction,
+                   "WHERE owner = ?1 AND ((state = ?2 AND tree = ?3) OR "
+                   "(state = ?4 AND origin_kind = ?5 AND origin_tree = ?3)) "
+                   "ORDER BY state DESC, sequence DESC",
+                   {ToValue(owner), ToValue(SourceState::kReady), ToValue(tree),
+                    ToValue(SourceState::kImporting), ToValue(OriginKind::kGitPack)});
+}
+
+absl::StatusOr<std::vector<std::string>> SourceRecords::ReadyTrees(Transaction& transaction,
+                                                                   std::string_view owner) {
+  std::vector<std::string> trees;
+  KDBG_RETURN_IF_ERROR(
+      transaction.Query("SELECT tree FROM sources WHERE owner = ? AND state = ? GROUP BY tree "
+                        "ORDER BY max(sequence) DESC",
+                        owner, SourceState::kReady, [&](const Row& row) {
+                          trees.push_back(row.Text(0));
+                          return absl::OkStatus();
+                        }));
+  return trees;
 }
 
 absl::StatusOr<std::optional<SourceRow>> SourceRecords::FindByPath(Transaction& transaction,

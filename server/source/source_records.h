@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/source/object_id.h"
 #include "server/source/source_catalog.h"
 #include "server/state/database.h"
 
@@ -22,6 +23,7 @@ struct SourceRow {
   SourceRecord record;
   std::string request_id;
   std::optional<uid_t> reader;
+  std::vector<ObjectId> delta_bases;  // of a git pack
 };
 
 // Bytes of a file on the server that were hashed before; the same as long as nobody writes to it.
@@ -53,6 +55,13 @@ class SourceRecords {
   static absl::StatusOr<std::optional<SourceRow>> FindByDigest(state::Transaction& transaction,
                                                                std::string_view owner,
                                                                std::string_view sha256);
+  // Of this owner, READY before a git pack for it that is IMPORTING.
+  static absl::StatusOr<std::optional<SourceRow>> FindByTree(state::Transaction& transaction,
+                                                             std::string_view owner,
+                                                             std::string_view tree);
+  // Of this owner's READY sources, newest first, each once.
+  static absl::StatusOr<std::vector<std::string>> ReadyTrees(state::Transaction& transaction,
+                                                             std::string_view owner);
   // IMPORTING from this path, its digest not known yet.
   static absl::StatusOr<std::optional<SourceRow>> FindByPath(state::Transaction& transaction,
                                                              std::string_view owner,

@@ -1,15 +1,14 @@
-// Files of one git tree, by one `git cat-file --batch` that lives as long as this. For one thread
-// at a time.
+// Files of one git tree. For one thread at a time.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
-#include "proto/support/subprocess.h"
-#include "proto/support/unique_fd.h"
 #include "server/source/git.h"
+#include "server/source/object_reader.h"
 
 namespace kdbg::source {
 
@@ -23,17 +22,11 @@ class TreeReader {
                                    std::size_t max_bytes = std::size_t{16} << 20);
 
  private:
-  TreeReader(Subprocess process, UniqueFd input, UniqueFd output, std::string tree);
-  absl::StatusOr<std::string> ReadLine();
-  // Exactly `size` bytes, kept up to `keep` of them.
-  absl::StatusOr<std::string> ReadBytes(std::size_t size, std::size_t keep);
-  absl::Status Fill();
+  TreeReader(ObjectReader objects, std::string tree)
+      : objects_(std::move(objects)), tree_(std::move(tree)) {}
 
-  Subprocess process_;
-  UniqueFd input_;
-  UniqueFd output_;
+  ObjectReader objects_;
   std::string tree_;
-  std::string buffered_;
 };
 
 }  // namespace kdbg::source

@@ -1,4 +1,5 @@
 // Uploads and sources over the wire.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -9,6 +10,7 @@
 #include "proto/contract/status_codec.h"
 #include "proto/support/sha256.h"
 #include "tests/contract/kit/test_daemon.h"
+#include "tests/support/git_repository.h"
 
 namespace kdbg {
 namespace {
@@ -72,6 +74,29 @@ class SourcesTest : public testing::Test {
     while (reader->Read(&source)) all.push_back(source);
     EXPECT_TRUE(reader->Finish().ok());
     return all;
+  }
+
+  absl::StatusOr<std::vector<std::string>> Query(Client& client,
+                                                 const std::vector<std::string>& ids) {
+    v1::QueryKnownObjectsRequest request;
+    for (const std::string& id : ids) request.add_object_ids(id);
+    grpc::ClientContext context;
+    v1::QueryKnownObjectsResponse response;
+    const grpc::Status status = client.sources->QueryKnownObjects(&context, request, &response);
+    if (!status.ok()) return FromGrpcStatus(status);
+    return std::vector<std::string>(response.known_object_ids().begin(),
+                                    response.known_object_ids().end());
+  }
+
+  v1::CreateSourceRequest PackRequest(const std::string& tree, const std::string& pack) {
+    v1::CreateSourceRequest request;
+    v1::Source::GitPack& origin = *request.mutable_source()->mutable_git_pack();
+    origin.set_tree(tree);
+    origin.set_commit("v6.1-3-g0123456");
+    origin.set_dirty(true);
+    origin.set_directory("/home/alice/linux");
+    origin.set_pack(pack);
+    return request;
   }
 
   TestDaemon daemon_;
@@ -182,6 +207,87 @@ TEST_F(SourcesTest, AServerPathIsTakenOnlyWhereTheAdminAllowsIt) {
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kPermissionDenied) << refused.status();
   request.mutable_source()->mutable_server_path()->set_path("relative.tar");
   EXPECT_EQ(CreateSource(alice_, request).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(SourcesTest, AWorkTreeIsSentAsAPackAndKnownFromThenOn) {
+  const GitRepository work(daemon_.directory() / "work");
+  work.Write("a.c", "int a;\n");
+  const std::string tree = work.Commit();
+  const std::string blob = work.Git({"rev-parse", "HEAD:a.c"});
+  EXPECT_THAT(*Query(alice_, {tree, blob}), testing::IsEmpty());
+  const auto source = CreateSource(alice_, PackRequest(tree, work.PackOfDifference(tree, "")));
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ(source->state(), v1::Source::READY);
+  EXPECT_EQ(source->tree(), tree);
+  EXPECT_EQ(source->git_pack().tree(), tree);
+  EXPECT_EQ(source->git_pack().commit(), "v6.1-3-g0123456");
+  EXPECT_TRUE(source->git_pack().dirty());
+  EXPECT_EQ(source->git_pack().directory(), "/home/alice/linux");
+  EXPECT_EQ(source->git_pack().pack(), "");
+  EXPECT_THAT(*Query(alice_, {std::string(40, '7'), blob, std::string(64, '7'), tree}),
+              testing::ElementsAre(blob, tree));
+  EXPECT_THAT(*Query(bob_, {tree, blob}), testing::IsEmpty());
+  EXPECT_EQ(CreateSource(alice_, PackRequest(tree, ""))->name(), source->name());
+  const auto by_bob = CreateSource(bob_, PackRequest(tree, ""));
+  EXPECT_EQ(by_bob.status().code(), absl::StatusCode::kNotFound) << by_bob.status();
+}
+
+TEST_F(SourcesTest, APackMayAlsoBeAnUpload) {
+  const GitRepository work(daemon_.directory() / "work");
+  work.Write("a.c", "int a;\n");
+  const std::string tree = work.Commit();
+  const std::string pack = work.PackOfDifference(tree, "");
+  const auto upload = Announce(alice_, pack);
+  ASSERT_TRUE(upload.ok());
+  v1::CreateSourceRequest request = PackRequest(tree, "");
+  request.mutable_source()->mutable_git_pack()->set_upload(upload->name());
+  const auto early = CreateSource(alice_, request);
+  EXPECT_EQ(early.status().code(), absl::StatusCode::kFailedPrecondition) << early.status();
+  ASSERT_TRUE(Send(alice_, upload->name(), 0, pack).ok());
+  const auto stolen = CreateSource(bob_, request);
+  EXPECT_EQ(stolen.status().code(), absl::StatusCode::kNotFound) << stolen.status();
+  const auto source = CreateSource(alice_, request);
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ(Watch(alice_, source->name()).back().state(), v1::Source::READY);
+}
+
+TEST_F(SourcesTest, APackOfATreeThatLacksObjectsSaysSo) {
+  const GitRepository work(daemon_.directory() / "work");
+  const std::string tree = work.AddTree({{"100644 a", std::string(40, '5')}});
+  const auto source = CreateSource(alice_, PackRequest(tree, work.Pack({tree})));
+  EXPECT_EQ(source.status().code(), absl::StatusCode::kFailedPrecondition) << source.status();
+  EXPECT_TRUE(HasReason(source.status(), Reason::kObjectsMissing));
+  EXPECT_EQ(GetErrorDetail(source.status())->metadata.at("object"), std::string(40, '5'));
+}
+
+TEST_F(SourcesTest, WhatIsNoRequestForAPackIsRefused) {
+  const std::string tree(40, 'a');
+  std::vector<v1::CreateSourceRequest> requests = {
+      PackRequest("", ""),
+      PackRequest("HEAD", ""),
+      PackRequest(std::string(40, 'A'), ""),
+      PackRequest(std::string(64, 'a'), ""),
+      PackRequest(tree, "no pack"),
+      PackRequest(tree, std::string((1 << 20) + 1, 'x'))};
+  requests.push_back(PackRequest(tree, "PACK"));
+  requests.back().mutable_source()->mutable_git_pack()->set_upload("uploads/u-1");
+  requests.push_back(PackRequest(tree, ""));
+  requests.back().mutable_source()->mutable_git_pack()->add_delta_bases("base");
+  for (const v1::CreateSourceRequest& request : requests) {
+    const auto refused = CreateSource(alice_, request);
+    EXPECT_EQ(refused.status().code(), absl::StatusCode::kInvalidArgument) << refused.status();
+  }
+}
+
+TEST_F(SourcesTest, AQuestionForObjectsIsBounded) {
+  EXPECT_TRUE(Query(alice_, {}).ok());
+  EXPECT_TRUE(Query(alice_, std::vector<std::string>(4096, std::string(40, '1'))).ok());
+  const auto many = Query(alice_, std::vector<std::string>(4097, std::string(40, '1')));
+  EXPECT_EQ(many.status().code(), absl::StatusCode::kInvalidArgument) << many.status();
+  for (const std::string& id : {std::string("HEAD"), std::string(39, '1'), std::string(40, 'G'),
+                                std::string(40, 'A'), std::string()}) {
+    EXPECT_EQ(Query(alice_, {id}).status().code(), absl::StatusCode::kInvalidArgument) << id;
+  }
 }
 
 TEST_F(SourcesTest, FilesComeInTheOrderAskedForInChunksAndMissingOnesAreSaid) {

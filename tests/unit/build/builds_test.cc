@@ -131,7 +131,10 @@ class BuildsTest : public ::testing::Test {
         ready.Notify();
       }
     });
-    const auto source = sources_->Create("alice", origin, std::nullopt);
+    source::SourceRequest request;
+    request.owner = "alice";
+    request.origin = origin;
+    const auto source = sources_->Create(request);
     EXPECT_TRUE(source.ok()) << source.status();
     if (sources_->Get(source->id)->state == source::SourceState::kImporting) {
       ready.WaitForNotification();

@@ -1,0 +1,87 @@
+#include "server/source/origin_check.h"
+
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
+#include "proto/support/status_macros.h"
+#include "server/source/object_id.h"
+#include "server/source/server_path.h"
+#include "server/source/source_importer.h"
+#include "server/source/source_records.h"
+#include "server/store/blob_store.h"
+
+namespace kdbg::source {
+
+using state::Transaction;
+
+absl::StatusOr<IncomingSource> OriginCheck::Check(const SourceRequest& request) const {
+  switch (request.origin.kind) {
+    case OriginKind::kTarball:
+      return CheckTarball(request.owner, request.origin);
+    case OriginKind::kServerPath:
+      return CheckServerPath(request.origin, request.reader);
+    case OriginKind::kGitPack:
+      return CheckGitPack(request.owner, request.origin);
+    case OriginKind::kGitUrl:
+    case OriginKind::kTarballUrl:
+      break;
+  }
+  return MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
+                   "URLs cannot be imported yet; send a directory or a tarball, or name one on the "
+                   "server",
+                   {{"method", "CreateSource"}});
+}
+
+absl::StatusOr<IncomingSource> OriginCheck::CheckTarball(std::string_view owner,
+                                                         const SourceOrigin& origin) const {
+  IncomingSource incoming;
+  incoming.origin = origin;
+  if (!origin.upload.empty()) {
+    KDBG_ASSIGN_OR_RETURN(const Upload upload, uploads_.Get(origin.upload));
+    if (upload.owner != owner) return ResourceNotFound(ResourceName(kUploads, origin.upload));
+    if (incoming.origin.sha256.empty()) incoming.origin.sha256 = upload.sha256;
+    if (incoming.origin.sha256 != upload.sha256) {
+      return InvalidField("tarball.sha256", origin.sha256,
+                          "the upload was announced with another digest");
+    }
+    incoming.has_bytes = upload.complete;
+  }
+  if (!store::IsDigest(incoming.origin.sha256)) {
+    return InvalidField("tarball.sha256", origin.sha256, "sha256 must be 64 lower-case hex digits");
+  }
+  return incoming;
+}
+
+absl::StatusOr<IncomingSource> OriginCheck::CheckServerPath(const SourceOrigin& origin,
+                                                            std::optional<uid_t> reader) const {
+  KDBG_ASSIGN_OR_RETURN(ServerFile file, OpenServerFile(origin.text, allowed_paths_, reader));
+  KDBG_ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(file.fd));
+  IncomingSource incoming;
+  incoming.origin.kind = OriginKind::kServerPath;
+  incoming.origin.text = file.path.string();
+  incoming.has_bytes = true;
+  incoming.fd = std::move(file.fd);
+  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) -> absl::Status {
+    KDBG_ASSIGN_OR_RETURN(incoming.origin.sha256, SourceRecords::KnownDigest(transaction, stamp));
+    return absl::OkStatus();
+  }));
+  return incoming;
+}
+
+absl::StatusOr<IncomingSource> OriginCheck::CheckGitPack(std::string_view owner,
+                                                         const SourceOrigin& origin) const {
+  if (!ObjectId::FromHex(origin.tree)) {
+    return InvalidField("git_pack.tree", origin.tree, "a tree's id is 40 lower-case hex digits");
+  }
+  IncomingSource incoming;
+  incoming.origin = origin;
+  if (!origin.upload.empty()) {
+    KDBG_ASSIGN_OR_RETURN(const Upload upload, uploads_.Get(origin.upload));
+    if (upload.owner != owner) return ResourceNotFound(ResourceName(kUploads, origin.upload));
+    incoming.has_bytes = upload.complete;
+  }
+  return incoming;
+}
+
+}  // namespace kdbg::source
