@@ -70,7 +70,8 @@ struct InitramfsRequest {
 };
 
 struct BuildRequest {
-  std::string display_name;  // may be empty; also names the workspace
+  std::string display_name;  // may be empty
+  std::string workspace;     // the line of work; empty: named as the build, else as the project
   std::string source_id;
   bool is_private = false;
   std::variant<KernelRequest, InitramfsRequest> spec;

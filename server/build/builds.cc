@@ -39,7 +39,8 @@ std::string_view KindName(BuildKind kind) {
 
 // Two kinds or architectures never share a build directory.
 std::string WorkspaceName(const BuildRecord& record, const source::SourceRecord& source) {
-  std::string name = record.request.display_name;
+  std::string name = record.request.workspace;
+  if (name.empty()) name = record.request.display_name;
   if (name.empty()) name = source.project.empty() ? "source" : source.project;
   return fmt::format("{}.{}.{}", name, KindName(record.kind()),
                      TraitsOf(ArchitectureOf(record.request)).name);

@@ -150,16 +150,16 @@ v1::BuildProgress ProgressOf(const build::BuildRecord& record, absl::Time now) {
   return message;
 }
 
-absl::Status CheckDisplayName(const std::string& name) {
+absl::Status CheckName(std::string_view field, const std::string& name) {
   const bool clean = std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
   });
   if (name.empty() || (clean && name.size() <= kMaxNameBytes && IsResourceId(name))) {
     return absl::OkStatus();
   }
-  return InvalidField("build.display_name", name.substr(0, 128),
-                      "build.display_name must be 1 to 63 of [a-z0-9._-], not starting with '.' "
-                      "or '-'");
+  return InvalidField(
+      field, name.substr(0, 128),
+      fmt::format("{} must be 1 to 63 of [a-z0-9._-], not starting with '.' or '-'", field));
 }
 
 template <typename Items>
@@ -283,8 +283,10 @@ absl::StatusOr<build::BuildRequest> RequestOf(const v1::CreateBuildRequest& requ
   build::BuildRequest result;
   KDBG_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
   result.request_id = request.request_id();
-  KDBG_RETURN_IF_ERROR(CheckDisplayName(wanted.display_name()));
+  KDBG_RETURN_IF_ERROR(CheckName("build.display_name", wanted.display_name()));
   result.display_name = wanted.display_name();
+  KDBG_RETURN_IF_ERROR(CheckName("build.workspace", wanted.workspace()));
+  result.workspace = wanted.workspace();
   KDBG_ASSIGN_OR_RETURN(result.source_id,
                         ParseResourceName(kSources, wanted.source(), "build.source"));
   result.is_private = wanted.private_();

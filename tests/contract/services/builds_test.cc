@@ -60,6 +60,8 @@ TEST_F(BuildsTest, AMalformedRequestNamesItsField) {
       {"build.source", [](v1::Build* build) { build->set_source("builds/x"); }},
       {"build.spec", [](v1::Build* build) { build->clear_spec(); }},
       {"build.display_name", [](v1::Build* build) { build->set_display_name("Upper Case"); }},
+      {"build.workspace", [](v1::Build* build) { build->set_workspace("../up"); }},
+      {"build.workspace", [](v1::Build* build) { build->set_workspace(std::string(64, 'a')); }},
       {"build.display_name",
        [](v1::Build* build) { build->set_display_name(std::string(64, 'a')); }},
       {"build.kernel.architecture",

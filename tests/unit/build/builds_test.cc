@@ -583,6 +583,24 @@ TEST_F(BuildsTest, WhatIsExpectedIsKnownFromAnyBuildOfThatConfig) {
   EXPECT_EQ(second.progress.steps_expected, 3);
 }
 
+TEST_F(BuildsTest, ALineOfWorkIsNamedByItselfElseByTheBuildElseByTheProject) {
+  ExpectConfigure();
+  ExpectCompile();
+  BuildRequest request = KernelRequestOf(KernelSource());
+  request.display_name = "";
+  const std::string project = Run(request).workspace;
+  EXPECT_THAT(project, HasSubstr("linux.kernel."));
+  request.display_name = "named";
+  std::get<KernelRequest>(request.spec).skip_cache = true;
+  ExpectConfigure();
+  ExpectCompile();
+  EXPECT_THAT(Run(request).workspace, HasSubstr("named.kernel."));
+  request.workspace = "linux-0123abcd";
+  ExpectConfigure();
+  ExpectCompile();
+  EXPECT_THAT(Run(request).workspace, HasSubstr("linux-0123abcd.kernel."));
+}
+
 TEST_F(BuildsTest, WhatARestartInterruptedIsBuiltAgain) {
   const std::string source = KernelSource();
   absl::Notification started;
