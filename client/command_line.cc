@@ -48,14 +48,15 @@ void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
               "a base (tiny, defconfig, NAME_defconfig), a whole .config or a fragment");
   AddRepeated(command, "--set", options.config_items, "CONFIG_X=y");
   AddRepeated(command, "--patch", options.patches, "a patch to apply");
-  command->add_option("--ref", options.source.ref, "branch, tag or commit of a git URL");
+  command->add_option("--ref", options.source.ref, "branch, tag or commit, of a repository");
   AddRepeated(command, "--make", options.make_variables, "VARIABLE=VALUE for make");
   command->add_flag("--private", options.is_private, "for you and admins only");
   command->add_flag("--clean", options.clean, "start from an empty build directory");
   command->add_flag("--no-cache", options.skip_cache, "compile even what the store has");
 }
 
-constexpr char kSourceHelp[] = "a tarball, server:/PATH on the server, sources/ID or a URL";
+constexpr char kSourceHelp[] =
+    "a directory or tarball, server:/PATH on the server, sources/ID or a URL";
 
 void AddKernel(Grammar& grammar) {
   CLI::App* noun = grammar.Noun("kernel", "build kernels with debug information",
@@ -64,6 +65,7 @@ void AddKernel(Grammar& grammar) {
   auto server_path = std::make_shared<bool>(false);
   CLI::App* build = grammar.Command(
       noun, "build", "build a kernel from a source",
+      "  kdbgctl kernel build ~/linux                 as it is: only what changed is sent\n"
       "  kdbgctl kernel build linux-6.1.tar.xz\n"
       "  kdbgctl kernel build server:/usr/src/linux-source-6.1.tar.xz --config defconfig\n"
       "  kdbgctl kernel build sources/s-7 --set CONFIG_KASAN=y --name kasan --detach\n",

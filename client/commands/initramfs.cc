@@ -17,7 +17,7 @@ constexpr std::size_t kInitLimit = 1 << 20;
 constexpr std::size_t kConfigLimit = 1 << 20;
 
 absl::StatusOr<v1::Source> BusyboxSource(Context& context, const std::string& text) {
-  if (!text.empty()) return ImportSource(context, {.text = text, .ref = {}});
+  if (!text.empty()) return ImportSource(context, {.text = text, .ref = {}, .project = Busybox()});
   auto newest = NewestSource(context, "busybox");
   if (absl::IsNotFound(newest.status())) {
     return absl::InvalidArgumentError(

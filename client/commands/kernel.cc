@@ -71,6 +71,7 @@ absl::StatusOr<v1::Build> MakeBuild(Context& context, const KernelBuildOptions& 
   v1::Build build;
   KDBG_ASSIGN_OR_RETURN(*build.mutable_kernel(), MakeSpec(options));
   build.set_display_name(options.name);
+  if (options.name.empty()) build.set_workspace(LineOfWorkOf(options.source));
   build.set_private_(options.is_private);
   KDBG_ASSIGN_OR_RETURN(const v1::Source source, ImportSource(context, options.source));
   if (source.state() == v1::Source::FAILED) failed = ReportSource(context, source);

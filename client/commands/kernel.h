@@ -11,7 +11,7 @@
 namespace kdbg::client {
 
 struct KernelBuildOptions {
-  SourceArgument source;
+  SourceArgument source{.text = {}, .ref = {}, .project = Linux()};
   std::string name;
   std::string architecture;
   std::vector<std::string> configs;  // names or files

@@ -16,8 +16,9 @@ std::string Origin(const v1::Source& source) {
     case v1::Source::kServerPath:
       return "server:" + source.server_path().path();
     case v1::Source::kGitPack:
-      return fmt::format("git {}{}", source.git_pack().commit().substr(0, 12),
-                         source.git_pack().dirty() ? " + changes" : "");
+      return fmt::format(
+          "{} {}{}", source.git_pack().directory(), source.git_pack().commit().substr(0, 12),
+          source.git_pack().dirty() && !source.git_pack().commit().empty() ? " + changes" : "");
     case v1::Source::kGitUrl:
       return fmt::format("{} {}", source.git_url().url(), source.git_url().ref());
     case v1::Source::kTarballUrl:

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "client/commands/directory_import.h"
 #include "client/commands/upload.h"
 #include "client/output/progress.h"
 #include "client/output/text.h"
@@ -63,10 +64,8 @@ absl::StatusOr<v1::Source> Start(Context& context, const SourceArgument& argumen
   std::error_code error;
   const auto kind = std::filesystem::status(text, error).type();
   if (kind == std::filesystem::file_type::directory) {
-    return absl::UnimplementedError(fmt::format(
-        "{} is a directory: not in this version; pack it (tar cf linux.tar -C {} .) and give the "
-        "tarball",
-        text, text));
+    return ImportDirectory(
+        context, {.directory = text, .ref = argument.ref, .project = argument.project}, progress);
   }
   if (kind == std::filesystem::file_type::not_found) {
     if (IsTarballUrl(text)) {
@@ -125,6 +124,12 @@ absl::StatusOr<v1::Source> ImportSource(Context& context, const SourceArgument& 
   }
   if (!status.ok()) return status;
   return source;
+}
+
+std::string LineOfWorkOf(const SourceArgument& argument) {
+  std::error_code error;
+  const bool is_directory = std::filesystem::is_directory(argument.text, error);
+  return is_directory ? LineOfWork(argument.text) : std::string();
 }
 
 absl::StatusOr<v1::Source> NewestSource(Context& context, const std::string& project) {

@@ -52,6 +52,17 @@ class FakeSourceService : public v1::SourceService::Service {
   grpc::Status CreateSource(grpc::ServerContext*, const v1::CreateSourceRequest* request,
                             v1::Source* source) override {
     absl::MutexLock lock(&state_.mutex);
+    if (request->source().has_git_pack()) {
+      state_.git_packs.push_back(request->source().git_pack());
+    }
+    if (!state_.create_source_statuses.empty()) {
+      const grpc::Status status = state_.create_source_statuses.front();
+      state_.create_source_statuses.erase(state_.create_source_statuses.begin());
+      return status;
+    }
+    if (request->source().has_git_pack()) {
+      state_.known_objects.insert(request->source().git_pack().tree());
+    }
     const v1::Source::Tarball& tarball = request->source().tarball();
     if (request->source().has_tarball() && tarball.upload().empty() &&
         state_.known_digests.count(tarball.sha256()) == 0) {
@@ -62,6 +73,15 @@ class FakeSourceService : public v1::SourceService::Service {
     if (!tarball.upload().empty()) {
       state_.known_digests.insert(Sha256Hex(state_.uploads[tarball.upload()]));
       if (source->state() == v1::Source::READY) source->set_state(v1::Source::IMPORTING);
+    }
+    return grpc::Status::OK;
+  }
+
+  grpc::Status QueryKnownObjects(grpc::ServerContext*, const v1::QueryKnownObjectsRequest* request,
+                                 v1::QueryKnownObjectsResponse* response) override {
+    absl::MutexLock lock(&state_.mutex);
+    for (const std::string& id : request->object_ids()) {
+      if (state_.known_objects.contains(id)) response->add_known_object_ids(id);
     }
     return grpc::Status::OK;
   }

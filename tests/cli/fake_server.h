@@ -27,10 +27,13 @@ struct FakeState {
   // Sources: READY at once when the digest is known; other bytes go through uploads.
   std::map<std::string, v1::Source> sources;  // by name
   std::set<std::string> known_digests;
-  std::map<std::string, std::string> uploads;       // bytes by name
-  std::int64_t break_upload_after = -1;             // once: the stream ends UNAVAILABLE there
-  std::vector<std::int64_t> upload_offsets;         // where each stream began
-  std::map<std::string, std::string> source_files;  // of every source
+  std::set<std::string> known_objects;               // git ids
+  std::vector<v1::Source::GitPack> git_packs;        // as CreateSource was asked
+  std::vector<grpc::Status> create_source_statuses;  // the next calls' answers, while there are
+  std::map<std::string, std::string> uploads;        // bytes by name
+  std::int64_t break_upload_after = -1;              // once: the stream ends UNAVAILABLE there
+  std::vector<std::int64_t> upload_offsets;          // where each stream began
+  std::map<std::string, std::string> source_files;   // of every source
   int source_reads = 0;
 
   // Builds: a watch sends the steps, then waits while `hold_watch`.
