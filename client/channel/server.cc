@@ -18,8 +18,9 @@ grpc::ChannelArguments Arguments() {
   arguments.SetMaxReceiveMessageSize(kLargestMessage);
   // The server is next door or behind an ssh that is already there: look again soon.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // Its name notwithstanding, how long one attempt may take: a socket may lead over a slow link.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 10'000);
   // No names to resolve here, and a proxy variable must not divert a local socket.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
