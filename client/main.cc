@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
   const CommandEnd end = command.run(context);
   if (end.ok()) return *end;
   if (IsInterrupted(end.status())) return kExitInterrupted;
-  (void)kdbg::WriteAll(STDERR_FILENO, ErrorReport(end.status()));
+  (void)kdbg::WriteAll(STDERR_FILENO, command.format == Format::kJson ? ErrorDocument(end.status())
+                                                                      : ErrorReport(end.status()));
   return ExitCodeFor(end.status());
 }

@@ -1,6 +1,10 @@
 #include "client/output/error_report.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
+
+#include <sstream>
 
 #include "client/output/text.h"
 #include "proto/contract/error.h"
@@ -65,12 +69,42 @@ int ExitCodeFor(const absl::Status& status) {
   }
 }
 
+std::string ErrorDocument(const absl::Status& status) {
+  using google::protobuf::Struct;
+  Struct document;
+  auto& fields = *document.mutable_fields();
+  fields["code"].set_number_value(static_cast<int>(status.code()));
+  fields["message"].set_string_value(std::string(status.message()));
+  auto& details = *fields["details"].mutable_list_value();
+  if (const auto detail = GetErrorDetail(status)) {
+    auto& info = *details.add_values()->mutable_struct_value()->mutable_fields();
+    info["@type"].set_string_value("type.googleapis.com/google.rpc.ErrorInfo");
+    info["reason"].set_string_value(detail->reason);
+    info["domain"].set_string_value("kdbg");
+    auto& metadata = *info["metadata"].mutable_struct_value()->mutable_fields();
+    for (const auto& [key, value] : detail->metadata) metadata[key].set_string_value(value);
+    if (detail->retry_delay) {
+      auto& retry = *details.add_values()->mutable_struct_value()->mutable_fields();
+      retry["@type"].set_string_value("type.googleapis.com/google.rpc.RetryInfo");
+      retry["retryDelay"].set_string_value(
+          fmt::format("{:.3f}s", absl::ToDoubleSeconds(*detail->retry_delay)));
+    }
+  }
+  google::protobuf::util::JsonPrintOptions options;
+  options.add_whitespace = true;
+  std::string json;
+  (void)google::protobuf::util::MessageToJsonString(document, &json, options);
+  return json;
+}
+
 std::string ErrorReport(const absl::Status& status) {
   std::string message(status.message());
   if (message.empty()) message = absl::StatusCodeToString(status.code());
   if (absl::IsDeadlineExceeded(status)) message = "the server did not answer in time: " + message;
   std::string report = fmt::format("kdbgctl: {}\n", message);
   if (const auto detail = GetErrorDetail(status)) {
+    std::istringstream excerpt(Value(*detail, "excerpt"));
+    for (std::string line; std::getline(excerpt, line);) report += fmt::format("  | {}\n", line);
     if (const std::string hint = Hint(*detail); !hint.empty()) {
       report += fmt::format("hint: {}\n", hint);
     }

@@ -20,6 +20,10 @@ enum ExitCode {
 
 int ExitCodeFor(const absl::Status& status);
 
+// For programs: google.rpc.Status in protobuf's JSON form, its details one google.rpc.ErrorInfo
+// and, where waiting helps, one google.rpc.RetryInfo.
+std::string ErrorDocument(const absl::Status& status);
+
 // "kdbgctl: message\n" and, where one is known, "hint: what to type\n".
 std::string ErrorReport(const absl::Status& status);
 

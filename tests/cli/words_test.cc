@@ -1,5 +1,7 @@
 // Help, errors and the choice of a server: what needs no work by the server.
 #include <gmock/gmock.h>
+#include <google/protobuf/struct.pb.h>
+#include <google/protobuf/util/json_util.h>
 
 #include "proto/contract/error.h"
 #include "proto/contract/status_codec.h"
@@ -27,12 +29,10 @@ TEST_F(WordsTest, AnUnknownCommandSuggestsTheNearest) {
 }
 
 TEST_F(WordsTest, WhatIsForLaterSaysSo) {
-  for (const std::vector<std::string>& later :
-       {std::vector<std::string>{"kernel", "menuconfig", "x"},
-        {"session", "save", "s-1"},
-        {"ide", "vscode", "s-1"},
-        {"session", "create", "--net"},
-        {"--server", "host:7443", "info"}}) {
+  for (const std::vector<std::string>& later : {std::vector<std::string>{"session", "save", "s-1"},
+                                                {"ide", "vscode", "s-1"},
+                                                {"session", "create", "--net"},
+                                                {"--server", "host:7443", "info"}}) {
     const CliResult result = Run(later);
     EXPECT_EQ(result.exit_code, 2) << later[0];
     EXPECT_THAT(result.err, HasSubstr("not in this version")) << later[0];
@@ -88,6 +88,27 @@ TEST_F(WordsTest, ExitCodesFollowTheServersCodes) {
     EXPECT_EQ(result.exit_code, exit_code);
     EXPECT_THAT(result.err, StartsWith("kdbgctl: " + std::string(status.message()) + "\n"));
   }
+}
+
+TEST_F(WordsTest, AnErrorIsADocumentWhereJsonIsAskedFor) {
+  state().create_session_status =
+      ToGrpcStatus(MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaExceeded,
+                             "enough \"here\"", {{"holders", "ann"}}, absl::Milliseconds(1500)));
+  const CliResult result = Run({"-o", "json", "session", "create"});
+  EXPECT_EQ(result.exit_code, 5);
+  EXPECT_EQ(result.out, "");
+  google::protobuf::Struct document;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(result.err, &document).ok())
+      << result.err;
+  const auto& fields = document.fields();
+  EXPECT_EQ(fields.at("code").number_value(), 8);
+  EXPECT_EQ(fields.at("message").string_value(), "enough \"here\"");
+  const auto& info = fields.at("details").list_value().values(0).struct_value().fields();
+  EXPECT_EQ(info.at("@type").string_value(), "type.googleapis.com/google.rpc.ErrorInfo");
+  EXPECT_EQ(info.at("reason").string_value(), "QUOTA_EXCEEDED");
+  EXPECT_EQ(info.at("metadata").struct_value().fields().at("holders").string_value(), "ann");
+  const auto& retry = fields.at("details").list_value().values(1).struct_value().fields();
+  EXPECT_EQ(retry.at("retryDelay").string_value(), "1.500s");
 }
 
 TEST_F(WordsTest, AMissingDefaultBuildNamesTheCommandThatMakesOne) {
