@@ -12,6 +12,13 @@ constexpr std::size_t kLinesBefore = 10;
 constexpr int kLinesAfter = 10;
 constexpr std::size_t kLongestLine = 400;
 
+// Lines are bytes.
+RE2::Options Latin1() {
+  RE2::Options options;
+  options.set_encoding(RE2::Options::EncodingLatin1);
+  return options;
+}
+
 // An error in what -D on the command line put somewhere has no place; the note that follows says
 // where the macro is used.
 void PlaceByExpansion(const std::string& line, BuildFailure& failure) {
@@ -28,10 +35,19 @@ void PlaceByExpansion(const std::string& line, BuildFailure& failure) {
                                 failure.message.substr(error));
 }
 
+// Without what only a terminal understands: excerpts are shown on one later, to somebody else.
+std::string PlainText(std::string_view line) {
+  static const RE2 kControl(R"(\x1b(?:\[[ -?]*[@-~]|[ -/]*[0-~])|[\x00-\x08\x0a-\x1f\x7f])",
+                            Latin1());
+  std::string text(line.substr(0, kLongestLine));
+  RE2::GlobalReplace(&text, kControl, "");
+  return text;
+}
+
 }  // namespace
 
 void FailureDiagnosis::Line(std::string_view line) {
-  const std::string kept(line.substr(0, kLongestLine));
+  const std::string kept = PlainText(line);
   Finding finding = ReadLine(kept);
   if (finding.weight > best_.weight) {
     best_ = std::move(finding);

@@ -75,6 +75,19 @@ constexpr Pattern kPatterns[] = {
     {Weight::kCause, Fault::kHost, Reason::kMissingTool, Kind::kLibrary,
      R"(\bld(?:\.\w+)?: cannot find -l(?P<what>[\w.+-]+))", kLibraryMissing},
 
+    {Weight::kCause, Fault::kHost, Reason::kMissingTool, Kind::kLibrary,
+     R"(Unable to find the (?P<what>ncurses) (?:package|libraries))",
+     "{what} with its headers, which menuconfig is compiled with, is not on the build host"},
+
+    // What an editor of configs needs of its user's terminal.
+    {Weight::kCause, Fault::kCaller, Reason::kFieldInvalid, Kind::kText,
+     R"(^Your (?:display is too small to run Menu|terminal should have at least ))",
+     "the terminal is too small: menuconfig takes 20 lines of 80 columns, so make its window "
+     "larger"},
+    {Weight::kCause, Fault::kCaller, Reason::kFieldInvalid, Kind::kText,
+     R"(^Error opening terminal: (?P<what>[^ ]+)\.$)",
+     "the build host does not know terminals of type {what}: set TERM to xterm"},
+
     // What the config asks for and the source has not.
     {Weight::kCause, Fault::kCaller, Reason::kConfigInvalid, Kind::kText,
      R"(No rule to make target '(?P<what>[^']+)', needed by 'certs/)",

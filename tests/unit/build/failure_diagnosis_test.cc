@@ -91,6 +91,8 @@ constexpr CapturedLog kCapturedLogs[] = {
     {"no-openssl-headers", Fault::kHost, Reason::kMissingTool, "", 0, "its package libssl-dev"},
     {"no-pahole", Fault::kHost, Reason::kMissingTool, "", 0, "its package dwarves"},
     {"no-lz4", Fault::kHost, Reason::kMissingTool, "", 0, "its package lz4"},
+    {"no-ncurses", Fault::kHost, Reason::kMissingTool, "", 0, "its package libncurses-dev"},
+    {"small-terminal", Fault::kCaller, Reason::kFieldInvalid, "", 0, "make its window larger"},
     {"no-gcc", Fault::kHost, Reason::kMissingTool, "", 0, "its package gcc"},
     {"cc1-killed", Fault::kHost, Reason::kOutOfMemory, "", 0, "ran out of memory"},
     {"cc1-no-memory", Fault::kHost, Reason::kOutOfMemory, "", 0, "ran out of memory"},
@@ -183,6 +185,13 @@ TEST(FailureDiagnosisTest, TellsTheKindsApart) {
     EXPECT_EQ(failure.file, c.file);
     EXPECT_EQ(failure.line, c.at);
   }
+}
+
+TEST(FailureDiagnosisTest, WhatATerminalWouldObeyIsLeftOut) {
+  const BuildFailure failure = Diagnose(
+      {"\x1b[?1049h\x1b(B\x1b[1m/src/a.c:1:2:\x1b[m\x1b[K \x1b[31merror:\x1b[m caf\xc3\xa9\r"});
+  EXPECT_EQ(failure.excerpt, "/src/a.c:1:2: error: caf\xc3\xa9\n");
+  EXPECT_EQ(failure.line, 1);
 }
 
 TEST(FailureDiagnosisTest, WarningsAreNoCause) {
