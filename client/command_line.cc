@@ -15,6 +15,7 @@
 #include "client/commands/info.h"
 #include "client/commands/initramfs.h"
 #include "client/commands/kernel.h"
+#include "client/commands/menuconfig.h"
 #include "client/commands/session.h"
 #include "client/commands/source.h"
 #include "client/commands/source_server.h"
@@ -41,15 +42,20 @@ void AddRepeated(CLI::App* command, const std::string& name, std::vector<std::st
   command->add_option(name, values, meaning + "; repeatable")->allow_extra_args(false);
 }
 
-void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
-  command->add_option("--name", options.name, "a name of your own; also names the line of work");
+// What decides a config.
+void AddConfigOptions(CLI::App* command, KernelBuildOptions& options) {
   command->add_option("--arch", options.architecture, "x86_64, arm64 or riscv64");
   AddRepeated(command, "--config", options.configs,
               "a base (tiny, defconfig, NAME_defconfig), a whole .config or a fragment");
   AddRepeated(command, "--set", options.config_items, "CONFIG_X=y");
-  AddRepeated(command, "--patch", options.patches, "a patch to apply");
   command->add_option("--ref", options.source.ref, "branch, tag or commit, of a repository");
   AddRepeated(command, "--make", options.make_variables, "VARIABLE=VALUE for make");
+}
+
+void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
+  AddConfigOptions(command, options);
+  command->add_option("--name", options.name, "a name of your own; also names the line of work");
+  AddRepeated(command, "--patch", options.patches, "a patch to apply");
   command->add_flag("--private", options.is_private, "for you and admins only");
   command->add_flag("--clean", options.clean, "start from an empty build directory");
   command->add_flag("--no-cache", options.skip_cache, "compile even what the store has");
@@ -77,7 +83,18 @@ void AddKernel(Grammar& grammar) {
   AddKernelOptions(build, *options);
   build->add_flag("--server-path", *server_path, "SOURCE is a path on the server");
   build->add_flag("--detach", options->detach, "do not wait for it");
-  grammar.NotYet(noun, "menuconfig");
+  auto edit = std::make_shared<MenuconfigOptions>();
+  CLI::App* menuconfig = grammar.Command(
+      noun, "menuconfig", "edit a kernel's config with its own menuconfig, run on the server",
+      "  kdbgctl kernel menuconfig linux-6.1.tar.xz                goes on with ./.config\n"
+      "  kdbgctl kernel menuconfig sources/s-7 --config defconfig -O my.config\n",
+      [=](Context& context) { return Menuconfig(context, *edit); });
+  menuconfig->add_option("SOURCE", edit->kernel.source.text, kSourceHelp)->required();
+  AddConfigOptions(menuconfig, edit->kernel);
+  menuconfig->add_option("-O,--output", edit->output,
+                         "the file to save to, default .config; without --config it is also where "
+                         "to start");
+  menuconfig->add_flag("--nconfig", edit->nconfig, "nconfig instead of menuconfig");
 }
 
 void AddInitramfs(Grammar& grammar) {

@@ -43,7 +43,23 @@ absl::Status AddConfig(const std::string& config, v1::KernelSpec& spec) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::KernelSpec> MakeSpec(const KernelBuildOptions& options) {
+// Everything local is checked before anything travels.
+absl::StatusOr<v1::Build> MakeBuild(Context& context, const KernelBuildOptions& options,
+                                    int& failed) {
+  v1::Build build;
+  KDBG_ASSIGN_OR_RETURN(*build.mutable_kernel(), KernelSpecOf(options));
+  build.set_display_name(options.name);
+  if (options.name.empty()) build.set_workspace(LineOfWorkOf(options.source));
+  build.set_private_(options.is_private);
+  KDBG_ASSIGN_OR_RETURN(const v1::Source source, ImportSource(context, options.source));
+  if (source.state() == v1::Source::FAILED) failed = ReportSource(context, source);
+  build.set_source(source.name());
+  return build;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::KernelSpec> KernelSpecOf(const KernelBuildOptions& options) {
   v1::KernelSpec spec;
   KDBG_ASSIGN_OR_RETURN(const v1::Architecture architecture,
                         ParseArchitecture(options.architecture));
@@ -64,22 +80,6 @@ absl::StatusOr<v1::KernelSpec> MakeSpec(const KernelBuildOptions& options) {
   spec.set_skip_cache(options.skip_cache);
   return spec;
 }
-
-// Everything local is checked before anything travels.
-absl::StatusOr<v1::Build> MakeBuild(Context& context, const KernelBuildOptions& options,
-                                    int& failed) {
-  v1::Build build;
-  KDBG_ASSIGN_OR_RETURN(*build.mutable_kernel(), MakeSpec(options));
-  build.set_display_name(options.name);
-  if (options.name.empty()) build.set_workspace(LineOfWorkOf(options.source));
-  build.set_private_(options.is_private);
-  KDBG_ASSIGN_OR_RETURN(const v1::Source source, ImportSource(context, options.source));
-  if (source.state() == v1::Source::FAILED) failed = ReportSource(context, source);
-  build.set_source(source.name());
-  return build;
-}
-
-}  // namespace
 
 absl::StatusOr<std::string> ReadUserFile(const std::string& path, std::size_t limit) {
   auto text = ReadFile(path, limit);

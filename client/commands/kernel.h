@@ -24,6 +24,9 @@ struct KernelBuildOptions {
   bool skip_cache = false;
 };
 
+// What of them describes the kernel, with the files they name read in.
+absl::StatusOr<v1::KernelSpec> KernelSpecOf(const KernelBuildOptions& options);
+
 CommandEnd KernelBuild(Context& context, const KernelBuildOptions& options);
 
 // The same up to and with the end of the build; the exit code when it did not succeed is in

@@ -17,6 +17,16 @@ namespace {
 // Globals because a crash handler can reach nothing else.
 std::atomic<int> raw_fd{-1};
 termios saved;
+std::atomic<bool> drawn_on{false};
+std::atomic<bool> in_alternate_screen{false};
+
+constexpr char kLeaveAlternate[] = "\x1b[?1049l";
+// No attributes, a cursor, plain keys.
+constexpr char kPlain[] = "\x1b[0m\x1b[?25h\x1b[?1l\x1b>";
+
+void Say(const char* sequence, std::size_t size) {
+  [[maybe_unused]] const ssize_t n = ::write(STDOUT_FILENO, sequence, size);
+}
 
 void RestoreAndDie(int number) {
   RestoreTerminal();
@@ -27,7 +37,10 @@ void RestoreAndDie(int number) {
 
 void RestoreTerminal() {
   const int fd = raw_fd.exchange(-1);
-  if (fd >= 0) ::tcsetattr(fd, TCSANOW, &saved);
+  if (fd < 0) return;
+  if (in_alternate_screen) Say(kLeaveAlternate, sizeof kLeaveAlternate - 1);
+  if (drawn_on) Say(kPlain, sizeof kPlain - 1);
+  ::tcsetattr(fd, TCSANOW, &saved);
 }
 
 absl::StatusOr<RawTerminal> RawTerminal::Enter(int fd) {
@@ -35,6 +48,8 @@ absl::StatusOr<RawTerminal> RawTerminal::Enter(int fd) {
     return absl::FailedPreconditionError("standard input is no terminal");
   }
   raw_fd = fd;
+  drawn_on = false;
+  in_alternate_screen = false;
   struct sigaction crash = {};
   crash.sa_handler = RestoreAndDie;
   crash.sa_flags = SA_RESETHAND | SA_NODEFER;
@@ -47,8 +62,14 @@ absl::StatusOr<RawTerminal> RawTerminal::Enter(int fd) {
   return RawTerminal();
 }
 
+void RawTerminal::Watch(std::string_view written) {
+  screen_.Feed(written);
+  drawn_on = screen_.drawn_on();
+  in_alternate_screen = screen_.in_alternate_screen();
+}
+
 RawTerminal::RawTerminal(RawTerminal&& other) noexcept
-    : active_(std::exchange(other.active_, false)) {}
+    : active_(std::exchange(other.active_, false)), screen_(std::move(other.screen_)) {}
 
 RawTerminal::~RawTerminal() {
   if (active_) RestoreTerminal();

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <optional>
+#include <string_view>
 
 #include "absl/status/statusor.h"
+#include "client/terminal/screen_state.h"
 
 namespace kdbg::client {
 
@@ -13,6 +15,10 @@ class RawTerminal {
   // FAILED_PRECONDITION when `fd` is no terminal. One at a time.
   static absl::StatusOr<RawTerminal> Enter(int fd);
 
+  // Tell of all that a program elsewhere writes to standard output: should it not get to it itself,
+  // leaving the alternate screen, the cursor, colours and modes of keys are part of putting back.
+  void Watch(std::string_view written);
+
   RawTerminal(RawTerminal&& other) noexcept;
   RawTerminal& operator=(RawTerminal&&) = delete;
   ~RawTerminal();
@@ -20,6 +26,7 @@ class RawTerminal {
  private:
   RawTerminal() = default;
   bool active_ = true;
+  ScreenState screen_;
 };
 
 // What the destructor does; async-signal-safe, nothing when no terminal is raw.

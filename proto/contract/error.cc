@@ -49,6 +49,7 @@ constexpr std::string_view kNames[] = {
     "MISSING_TOOL",
     "BUILD_FAILED",
     "BUILD_TIMED_OUT",
+    "IDLE",
     "OUT_OF_MEMORY",
     "TOO_MANY_PROCESSES",
     "NO_DEBUG_INFORMATION",

@@ -51,6 +51,7 @@ enum class Reason {
   kMissingTool,  // metadata: tool, package
   kBuildFailed,  // a failure of no better known kind
   kBuildTimedOut,
+  kIdle,  // metadata: limit; nobody used what was held for them
   kOutOfMemory,
   kTooManyProcesses,
   kNoDebugInformation,

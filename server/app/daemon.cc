@@ -19,6 +19,7 @@
 #include "server/app/version.h"
 #include "server/base/clock.h"
 #include "server/build/builds.h"
+#include "server/build/config_editor.h"
 #include "server/gdb/gateway.h"
 #include "server/gdb/io_thread.h"
 #include "server/guest/guest.h"
@@ -142,6 +143,7 @@ class Daemon::Parts {
   std::unique_ptr<source::SourceCatalog> sources_;
   std::unique_ptr<source::Workspaces> workspaces_;
   std::unique_ptr<build::Builds> builds_;
+  std::unique_ptr<build::ConfigEditors> editors_;
   std::unique_ptr<vm::LibvirtHypervisor> hypervisor_;
   std::unique_ptr<guest::IoWatcher> watcher_;
   std::unique_ptr<gdb::IoThread> io_thread_;
@@ -227,17 +229,21 @@ absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
   KDBG_ASSIGN_OR_RETURN(workspaces_,
                         source::Workspaces::Open(paths_.workspaces, *database_, *objects_, clock_));
   const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
-  KDBG_ASSIGN_OR_RETURN(builds_, build::Builds::Open({.database = *database_,
-                                                      .artifacts = *artifacts_,
-                                                      .blobs = *blobs_,
-                                                      .sources = *sources_,
-                                                      .objects = *objects_,
-                                                      .workspaces = *workspaces_,
-                                                      .uploads = *uploads_,
-                                                      .runner = *runner_,
-                                                      .clock = clock_,
-                                                      .build_identity = identity},
-                                                     BuildSettingsFrom(config.build, paths_)));
+  const build::BuildParts parts{.database = *database_,
+                                .artifacts = *artifacts_,
+                                .blobs = *blobs_,
+                                .sources = *sources_,
+                                .objects = *objects_,
+                                .workspaces = *workspaces_,
+                                .uploads = *uploads_,
+                                .runner = *runner_,
+                                .clock = clock_,
+                                .build_identity = identity};
+  KDBG_ASSIGN_OR_RETURN(builds_,
+                        build::Builds::Open(parts, BuildSettingsFrom(config.build, paths_)));
+  KDBG_ASSIGN_OR_RETURN(editors_, build::ConfigEditors::Open(
+                                      parts, {.directory = paths_.workspaces / "editors",
+                                              .ccache_limit_mib = config.build.ccache_limit_mib}));
   return absl::OkStatus();
 }
 
@@ -295,8 +301,8 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
   gate_ = std::make_unique<service::CallGate>(*users_, clock_, service::GateLimits{});
   source_service_ = std::make_unique<service::SourceServiceImpl>(*gate_, *sources_, *uploads_,
                                                                  *objects_, *builds_);
-  build_service_ =
-      std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_, *uploads_, clock_);
+  build_service_ = std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,
+                                                               *uploads_, *editors_, clock_);
   artifact_service_ =
       std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_, *database_);
   session_service_ = std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "proto/support/status_macros.h"
 #include "proto/support/unique_fd.h"
 #include "server/build/build_failure.h"
+#include "server/host/pty.h"
 
 namespace kdbg::build {
 namespace {
@@ -160,6 +162,41 @@ absl::Status BuildRun::Run(const BuildCommand& command) {
   if (parts_.stop.stop_requested()) return absl::CancelledError("the build was cancelled");
   KDBG_RETURN_IF_ERROR(pumped);
   return Verdict(result, diagnosis);
+}
+
+absl::Status BuildRun::RunOnTerminal(const BuildCommand& command, const BuildTerminal& terminal) {
+  if (parts_.stop.stop_requested()) return absl::CancelledError("the build was cancelled");
+  KDBG_ASSIGN_OR_RETURN(host::Pty pty, host::Pty::Open(terminal.relay.size()));
+  host::Sandbox sandbox = Describe(command);
+  sandbox.argv.insert(sandbox.argv.begin(), {"setsid", "--ctty", "--wait"});
+  // For people: lines are drawn with the characters of their terminal.
+  std::erase(sandbox.environment, "LC_ALL=C");
+  sandbox.environment.insert(sandbox.environment.end(), {"LANG=C.UTF-8", "TERM=" + terminal.type});
+
+  KDBG_ASSIGN_OR_RETURN(
+      const std::unique_ptr<host::SandboxRun> run,
+      parts_.runner.Start(sandbox, pty.terminal_fd(), pty.terminal_fd(), pty.terminal_fd()));
+  pty.CloseTerminal();
+  const std::stop_callback cancel(parts_.stop, [&run] { run->Cancel(); });
+  FailureDiagnosis diagnosis;
+  const auto end =
+      terminal.relay.Run(pty, parts_.stop, terminal.idle_limit,
+                         [&](std::string_view bytes) { TakeOutput(bytes, diagnosis); });
+  if (!end.ok() || *end != host::TerminalRelay::End::kClosed) run->Cancel();
+  const host::SandboxResult result = run->Wait();
+  if (!line_.empty()) TakeOutput("\n", diagnosis);
+  if (parts_.stop.stop_requested()) return absl::CancelledError("the build was cancelled");
+  KDBG_RETURN_IF_ERROR(end.status());
+  if (*end == host::TerminalRelay::End::kIdle) {
+    const std::string limit = absl::FormatDuration(terminal.idle_limit);
+    return MakeError(absl::StatusCode::kDeadlineExceeded, Reason::kIdle,
+                     fmt::format("nobody typed for {}, so it was ended: start it again", limit),
+                     {{"limit", limit}});
+  }
+  const bool interrupted =
+      result.cause == host::EndCause::kExited &&
+      (result.status.code == 128 + SIGINT || result.status.code == 128 + SIGQUIT);
+  return interrupted ? absl::OkStatus() : Verdict(result, diagnosis);
 }
 
 absl::Status BuildRun::Pump(int fd, FailureDiagnosis& diagnosis) {

@@ -18,6 +18,7 @@
 #include "server/build/build_record.h"
 #include "server/build/failure_diagnosis.h"
 #include "server/host/sandbox.h"
+#include "server/host/terminal_relay.h"
 
 namespace kdbg::build {
 
@@ -32,6 +33,13 @@ struct BuildCommand {
   std::string label;
   std::vector<std::string> argv;
   std::string input;  // its stdin
+};
+
+// Where a command runs that somebody types at.
+struct BuildTerminal {
+  host::TerminalRelay& relay;
+  std::string type;  // TERM
+  absl::Duration idle_limit;
 };
 
 class BuildRun {
@@ -69,6 +77,10 @@ class BuildRun {
 
   // Runs it to its end, output to the log. Errors as of FailureStatus; CANCELLED after `stop`.
   absl::Status Run(const BuildCommand& command);
+
+  // The same on a terminal instead of into the log; its stdin is the terminal. Left by Ctrl-C is
+  // OK. DEADLINE_EXCEEDED (kIdle) when nobody types.
+  absl::Status RunOnTerminal(const BuildCommand& command, const BuildTerminal& terminal);
 
   // A line of our own in the log.
   absl::Status Say(std::string_view line);

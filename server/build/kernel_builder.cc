@@ -46,6 +46,20 @@ cat merged.config >> work.config
 make "$@" KCONFIG_CONFIG=.kdbg/work.config olddefconfig
 )";
 
+// Whatever writes a config leaves out this line of its last one, so that one that was saved can be
+// told from one that was not, even when nothing in it was changed. A terminal this host has not
+// heard of is most likely one that does as xterm does.
+constexpr std::string_view kNotSaved = "# kdbg: not saved";
+constexpr std::string_view kEditScript = R"(set -eu
+cd /build
+cp .kdbg/work.config .config
+echo "$1" >> .config
+program=$2
+shift 2
+infocmp "$TERM" > /dev/null 2>&1 || export TERM=xterm-256color
+exec make --no-print-directory "$@" "$program"
+)";
+
 // The config keeps its time stamp unless it changed, or everything would be compiled anew. The list
 // of compile commands is made by the tree's own script rather than by its make target, which would
 // build all modules first.
@@ -259,6 +273,19 @@ absl::Status KernelBuilder::Configure() {
                         Outputs::Read(run_.directories().build, kWorkConfig));
   return VerifyConfig(requested, request_.architecture, ConfigValues::FromText(text),
                       [this] { return LoadKconfig(); });
+}
+
+absl::StatusOr<std::optional<std::string>> KernelBuilder::Edit(const std::string& program,
+                                                               const BuildTerminal& terminal) {
+  const absl::Status status = run_.RunOnTerminal(
+      Make(program, std::string(kEditScript), {std::string(kNotSaved), program}), terminal);
+  absl::StatusOr<std::string> config =
+      Outputs::Read(run_.directories().build, ".config", kMaximumFragments);
+  // However the program ended after that.
+  if (config.ok() && config->find(kNotSaved) == std::string::npos) return config;
+  KDBG_RETURN_IF_ERROR(status);
+  KDBG_RETURN_IF_ERROR(config.status());
+  return std::nullopt;
 }
 
 absl::StatusOr<const Kconfig*> KernelBuilder::LoadKconfig() {

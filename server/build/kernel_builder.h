@@ -61,6 +61,11 @@ class KernelBuilder {
   // Whether Configure has been here before.
   bool HasConfig() const;
 
+  // Lets somebody change the config that Configure left, by make's target `program` on a terminal:
+  // what was saved, nullopt when the program was left without saving. Errors as of BuildRun.
+  absl::StatusOr<std::optional<std::string>> Edit(const std::string& program,
+                                                  const BuildTerminal& terminal);
+
   absl::StatusOr<BuiltArtifact> Build();
 
  private:

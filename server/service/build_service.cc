@@ -9,6 +9,7 @@
 #include "proto/contract/resource_name.h"
 #include "proto/support/status_macros.h"
 #include "server/service/build_finder.h"
+#include "server/service/config_talk.h"
 #include "server/service/convert_build.h"
 #include "server/service/duplex_stream.h"
 #include "server/service/page.h"
@@ -60,12 +61,15 @@ absl::StatusOr<build::BuildRecord> BuildServiceImpl::Find(Call& call, const std:
   return build;
 }
 
-absl::Status BuildServiceImpl::CheckInputs(const Call& call, build::BuildRequest* request) {
-  const std::string source_name = ResourceName(kSources, request->source_id);
-  const auto source = sources_.Get(request->source_id);
-  if (absl::IsNotFound(source.status())) return ResourceNotFound(source_name);
+absl::Status BuildServiceImpl::CheckSource(const Call& call, const std::string& id) {
+  const auto source = sources_.Get(id);
+  if (absl::IsNotFound(source.status())) return ResourceNotFound(ResourceName(kSources, id));
   KDBG_RETURN_IF_ERROR(source.status());
-  KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*source)));
+  return call.CheckAlso(access::Verb::kUse, ResourceOf(*source));
+}
+
+absl::Status BuildServiceImpl::CheckInputs(const Call& call, build::BuildRequest* request) {
+  KDBG_RETURN_IF_ERROR(CheckSource(call, request->source_id));
   auto* initramfs = std::get_if<build::InitramfsRequest>(&request->spec);
   if (initramfs == nullptr) return absl::OkStatus();
   for (const auto& [id, unused] : initramfs->overlays) {
@@ -196,12 +200,17 @@ grpc::ServerUnaryReactor* BuildServiceImpl::DeleteBuild(Context* context,
 grpc::ServerBidiReactor<v1::ConfigureKernelRequest, v1::ConfigureKernelResponse>*
 BuildServiceImpl::ConfigureKernel(Context* context) {
   using Stream = DuplexStream<v1::ConfigureKernelRequest, v1::ConfigureKernelResponse>;
-  using Conversation = Talk<v1::ConfigureKernelRequest, v1::ConfigureKernelResponse>;
-  return Stream::Start(gate_, context, Rpc("BuildService/ConfigureKernel"),
-                       [](Call& call, const v1::ConfigureKernelRequest&,
-                          const Waker&) -> absl::StatusOr<std::unique_ptr<Conversation>> {
-                         return NotImplemented(call, "menuconfig");
-                       });
+  return Stream::Start(
+      gate_, context, Rpc("BuildService/ConfigureKernel"),
+      [this](Call& call, const v1::ConfigureKernelRequest& first,
+             Waker waker) -> absl::StatusOr<std::unique_ptr<ConfigTalk>> {
+        KDBG_RETURN_IF_ERROR(call.CheckCollection());
+        if (!first.has_start()) return InvalidField("start", "", "the first message is `start`");
+        KDBG_ASSIGN_OR_RETURN(const build::ConfigEditRequest request, RequestOf(first.start()));
+        KDBG_RETURN_IF_ERROR(CheckSource(call, request.source_id));
+        KDBG_ASSIGN_OR_RETURN(auto editor, editors_.Start(call.user(), request, std::move(waker)));
+        return MakeConfigTalk(std::move(editor));
+      });
 }
 
 }  // namespace kdbg::service

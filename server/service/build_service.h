@@ -9,6 +9,7 @@
 #include "kdbg/v1/build_service.grpc.pb.h"
 #include "server/base/clock.h"
 #include "server/build/builds.h"
+#include "server/build/config_editor.h"
 #include "server/service/call_gate.h"
 #include "server/source/source_catalog.h"
 #include "server/source/upload_store.h"
@@ -18,8 +19,13 @@ namespace kdbg::service {
 class BuildServiceImpl final : public v1::BuildService::CallbackService {
  public:
   BuildServiceImpl(CallGate& gate, build::Builds& builds, source::SourceCatalog& sources,
-                   source::UploadStore& uploads, const Clock& clock)
-      : gate_(gate), builds_(builds), sources_(sources), uploads_(uploads), clock_(clock) {}
+                   source::UploadStore& uploads, build::ConfigEditors& editors, const Clock& clock)
+      : gate_(gate),
+        builds_(builds),
+        sources_(sources),
+        uploads_(uploads),
+        editors_(editors),
+        clock_(clock) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* CreateBuild(Context* context, const v1::CreateBuildRequest* request,
@@ -42,12 +48,14 @@ class BuildServiceImpl final : public v1::BuildService::CallbackService {
  private:
   // Found, and the caller may do to it what the call does.
   absl::StatusOr<build::BuildRecord> Find(Call& call, const std::string& name);
+  absl::Status CheckSource(const Call& call, const std::string& id);
   absl::Status CheckInputs(const Call& call, build::BuildRequest* request);
 
   CallGate& gate_;
   build::Builds& builds_;
   source::SourceCatalog& sources_;
   source::UploadStore& uploads_;
+  build::ConfigEditors& editors_;
   const Clock& clock_;
 };
 

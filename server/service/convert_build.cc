@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 #include <string>
 #include <utility>
 
@@ -192,26 +193,27 @@ absl::StatusOr<std::vector<build::ConfigFragment>> FragmentsFrom(std::string_vie
   return result;
 }
 
-absl::StatusOr<build::KernelRequest> KernelFrom(const v1::KernelSpec& spec) {
+absl::StatusOr<build::KernelRequest> KernelFrom(const v1::KernelSpec& spec,
+                                                std::string_view field) {
   build::KernelRequest kernel;
+  const auto part = [field](std::string_view name) { return fmt::format("{}.{}", field, name); };
   KDBG_ASSIGN_OR_RETURN(kernel.architecture,
-                        FromMessage(spec.architecture(), "build.kernel.architecture"));
+                        FromMessage(spec.architecture(), part("architecture")));
   if (!spec.base_config().empty()) kernel.base_config = spec.base_config();
   KDBG_RETURN_IF_ERROR(
-      CheckSize("build.kernel.base_config", spec.base_config().size(), kMaxNameBytes * 2));
+      CheckSize(part("base_config"), spec.base_config().size(), kMaxNameBytes * 2));
   kernel.base_config_text = spec.base_config_text();
   KDBG_RETURN_IF_ERROR(
-      CheckSize("build.kernel.base_config_text", kernel.base_config_text.size(), kMaxConfigBytes));
-  KDBG_ASSIGN_OR_RETURN(kernel.fragments,
-                        FragmentsFrom("build.kernel.fragments", spec.fragments()));
-  KDBG_RETURN_IF_ERROR(CheckItems("build.kernel.config_items", spec.config_items()));
+      CheckSize(part("base_config_text"), kernel.base_config_text.size(), kMaxConfigBytes));
+  KDBG_ASSIGN_OR_RETURN(kernel.fragments, FragmentsFrom(part("fragments"), spec.fragments()));
+  KDBG_RETURN_IF_ERROR(CheckItems(part("config_items"), spec.config_items()));
   kernel.config_items.assign(spec.config_items().begin(), spec.config_items().end());
   kernel.make_variables.insert(spec.make_variables().begin(), spec.make_variables().end());
   kernel.clean = spec.clean();
   kernel.skip_cache = spec.skip_cache();
   std::size_t total = 0;
   for (const std::string& patch : spec.patches()) total += patch.size();
-  KDBG_RETURN_IF_ERROR(CheckSize("build.kernel.patches", total, kMaxPatchBytes));
+  KDBG_RETURN_IF_ERROR(CheckSize(part("patches"), total, kMaxPatchBytes));
   kernel.patches.assign(spec.patches().begin(), spec.patches().end());
   return kernel;
 }
@@ -241,6 +243,14 @@ absl::StatusOr<build::InitramfsRequest> InitramfsFrom(const v1::InitramfsSpec& s
   initramfs.clean = spec.clean();
   initramfs.skip_cache = spec.skip_cache();
   return initramfs;
+}
+
+// What a terminfo entry can be called; it goes into an environment.
+bool IsTerminalType(std::string_view name) {
+  return !name.empty() && name.size() <= 64 &&
+         std::all_of(name.begin(), name.end(), [](unsigned char c) {
+           return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '+';
+         });
 }
 
 }  // namespace
@@ -292,7 +302,7 @@ absl::StatusOr<build::BuildRequest> RequestOf(const v1::CreateBuildRequest& requ
   result.is_private = wanted.private_();
   switch (wanted.spec_case()) {
     case v1::Build::kKernel: {
-      KDBG_ASSIGN_OR_RETURN(result.spec, KernelFrom(wanted.kernel()));
+      KDBG_ASSIGN_OR_RETURN(result.spec, KernelFrom(wanted.kernel(), "build.kernel"));
       return result;
     }
     case v1::Build::kInitramfs: {
@@ -303,6 +313,35 @@ absl::StatusOr<build::BuildRequest> RequestOf(const v1::CreateBuildRequest& requ
       break;
   }
   return InvalidField("build.spec", "", "build.spec is required: kernel or initramfs");
+}
+
+absl::StatusOr<host::TerminalSize> FromMessage(const v1::TerminalSize& size,
+                                               std::string_view field) {
+  constexpr int kMost = 2000;
+  if (size.columns() < 1 || size.columns() > kMost || size.rows() < 1 || size.rows() > kMost) {
+    return InvalidField(field, fmt::format("{}x{}", size.columns(), size.rows()),
+                        fmt::format("{} has to be 1 to {} columns and rows", field, kMost));
+  }
+  return host::TerminalSize{.columns = size.columns(), .rows = size.rows()};
+}
+
+absl::StatusOr<build::ConfigEditRequest> RequestOf(const v1::ConfigureKernelRequest::Start& start) {
+  build::ConfigEditRequest request;
+  KDBG_ASSIGN_OR_RETURN(request.source_id,
+                        ParseResourceName(kSources, start.source(), "start.source"));
+  KDBG_ASSIGN_OR_RETURN(request.kernel, KernelFrom(start.kernel(), "start.kernel"));
+  KDBG_ASSIGN_OR_RETURN(request.size, FromMessage(start.size(), "start.size"));
+  if (!IsTerminalType(start.terminal())) {
+    return InvalidField("start.terminal", start.terminal().substr(0, 64),
+                        "start.terminal has to be the type of a terminal, as in TERM: xterm");
+  }
+  request.terminal_type = start.terminal();
+  if (!v1::ConfigureKernelRequest::Program_IsValid(start.program())) {
+    return InvalidField("start.program", std::to_string(start.program()),
+                        "start.program has to be MENUCONFIG or NCONFIG");
+  }
+  if (start.program() == v1::ConfigureKernelRequest::NCONFIG) request.program = "nconfig";
+  return request;
 }
 
 }  // namespace kdbg::service

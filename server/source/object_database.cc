@@ -290,6 +290,21 @@ absl::Status ObjectDatabase::Checkout(std::string_view tree, const fs::path& ind
   return status;
 }
 
+absl::Status ObjectDatabase::CheckoutPart(std::string_view tree,
+                                          const std::vector<std::string>& pathspecs,
+                                          const fs::path& index_file, const fs::path& work_tree,
+                                          std::stop_token stop) const {
+  if (!Has(tree)) return ResourceNotFound(fmt::format("tree {}", tree));
+  std::vector<std::string> arguments = {"-c", "checkout.workers=0", "checkout",
+                                        "-q", std::string(tree),    "--"};
+  arguments.insert(arguments.end(), pathspecs.begin(), pathspecs.end());
+  const Git git(directory_);
+  return Git::Run(
+             git.Command(std::move(arguments), {.directory = work_tree, .index_file = index_file}),
+             std::move(stop))
+      .status();
+}
+
 absl::Status ObjectDatabase::CollectGarbage(std::stop_token stop) {
   std::stop_source ending;
   {

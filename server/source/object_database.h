@@ -91,6 +91,12 @@ class ObjectDatabase {
                         const std::filesystem::path& work_tree, WorkTreeTrust trust,
                         std::stop_token stop) const;
 
+  // Writes the files of `tree` that git's pathspecs name into `work_tree`, an empty directory or
+  // one that an earlier call with the same `index_file` has written to.
+  absl::Status CheckoutPart(std::string_view tree, const std::vector<std::string>& pathspecs,
+                            const std::filesystem::path& index_file,
+                            const std::filesystem::path& work_tree, std::stop_token stop) const;
+
   // Drops objects no kept tree needs and packs the others small, if anything came or went since it
   // last did. Long; checkouts may go on meanwhile, an import ends it. CANCELLED by either that or
   // `stop`, which lose nothing.

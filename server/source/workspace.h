@@ -78,6 +78,9 @@ class Workspaces {
                                                           const Clock& clock,
                                                           RemoveTree remove_tree = nullptr);
 
+  // The compiler cache of an owner, which all its builds share; there once it has had a lease.
+  std::filesystem::path CcacheDir(std::string_view owner) const;
+
   // The id that Acquire gives to this name.
   static std::string IdOf(std::string_view owner, std::string_view name);
 
@@ -94,7 +97,6 @@ class Workspaces {
   Workspaces(std::filesystem::path root, state::Database& database, ObjectDatabase& objects,
              const Clock& clock, RemoveTree remove_tree);
   void Release(const std::string& id);
-  std::filesystem::path CcacheDir(std::string_view owner) const;
   struct Content {
     std::string tree;
     std::string boot_id;  // of the run of the kernel that wrote it

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 #include <pty.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -69,6 +71,13 @@ class Terminal {
     }
     return seen;
   }
+  void Resize(unsigned short columns, unsigned short rows) {
+    winsize size = {};
+    size.ws_col = columns;
+    size.ws_row = rows;
+    ::ioctl(master_, TIOCSWINSZ, &size);
+  }
+  void SignalForeground(int number) { ::kill(-::tcgetpgrp(master_), number); }
   bool IsRaw() const {
     termios now = {};
     ::tcgetattr(slave_, &now);

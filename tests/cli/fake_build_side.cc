@@ -205,6 +205,43 @@ class FakeBuildService : public v1::BuildService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ConfigureKernel(
+      grpc::ServerContext*,
+      grpc::ServerReaderWriter<v1::ConfigureKernelResponse, v1::ConfigureKernelRequest>* stream)
+      override {
+    v1::ConfigureKernelRequest request;
+    stream->Read(&request);
+    {
+      absl::MutexLock lock(&state_.mutex);
+      state_.editor_starts.push_back(request.start());
+      if (!state_.editor_status.ok()) return state_.editor_status;
+    }
+    const auto print = [stream](const std::string& text) {
+      v1::ConfigureKernelResponse response;
+      response.set_output(text);
+      stream->Write(response);
+    };
+    print("\x1b[?1049hmenu");
+    while (stream->Read(&request)) {
+      if (request.has_resize()) {
+        print("{" + std::to_string(request.resize().columns()) + "x" +
+              std::to_string(request.resize().rows()) + "}");
+        continue;
+      }
+      print("[" + request.input() + "]");
+      if (request.input() == "x") return grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken");
+      if (request.input() != "s" && request.input() != "q") continue;
+      print("\x1b[?1049lbye");
+      if (request.input() == "q") return grpc::Status::OK;
+      absl::MutexLock lock(&state_.mutex);
+      v1::ConfigureKernelResponse response;
+      response.set_config(state_.saved_config);
+      stream->Write(response);
+      return grpc::Status::OK;
+    }
+    return grpc::Status::CANCELLED;
+  }
+
  private:
   FakeState& state_;
 };

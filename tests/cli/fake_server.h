@@ -44,6 +44,12 @@ struct FakeState {
   std::string log;
   grpc::Status create_build_status;
 
+  // A config editor draws "menu" on the alternate screen, shows each key as [key] and each new size
+  // as {120x40}, saves on "s", breaks off on "x", and is left by "q".
+  std::vector<v1::ConfigureKernelRequest::Start> editor_starts;
+  std::string saved_config;
+  grpc::Status editor_status;  // not OK: ends before it draws
+
   std::map<std::string, v1::Artifact> artifacts;
   std::map<std::string, std::string> artifact_files;  // content by path
   int artifact_reads = 0;

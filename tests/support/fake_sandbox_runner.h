@@ -5,24 +5,47 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "proto/support/unique_fd.h"
 #include "server/host/sandbox.h"
 
 namespace kdbg::host {
 
+// A program's end of its terminal.
+class FakeTerminalProgram {
+ public:
+  FakeTerminalProgram(Sandbox sandbox, UniqueFd terminal);
+
+  const Sandbox& sandbox() const { return sandbox_; }
+  int terminal() const { return terminal_.get(); }
+  void Print(std::string_view text) const;
+  // Whatever was typed; nullopt when the sandbox was cancelled or the terminal has gone.
+  std::optional<std::string> Read() const;
+  void Cancel() const;
+
+ private:
+  const Sandbox sandbox_;
+  const UniqueFd terminal_;
+  const UniqueFd cancelled_;
+};
+
 class FakeSandboxRunner : public SandboxRunner {
  public:
   struct Script {
-    std::string output;            // written to the stdout descriptor
-    std::string error;             // written to the stderr descriptor
-    SandboxResult result;          // what Wait() answers
+    std::string output = {};       // written to the stdout descriptor
+    std::string error = {};        // written to the stderr descriptor
+    SandboxResult result = {};     // what Wait() answers
     bool until_cancelled = false;  // Wait() blocks until Cancel() and then answers kCancelled
     // Called in Start with what was asked, to leave files in the binds as the command would have.
-    std::function<void(const Sandbox&)> effect;
+    std::function<void(const Sandbox&)> effect = {};
+    // Plays a program that people type at, on a thread of its own; its exit code.
+    std::function<int(FakeTerminalProgram&)> program = {};
   };
 
   // The next Start plays this. With none left, a command exits 0 and prints nothing.

@@ -88,10 +88,12 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   build::BuildSettings build_settings;
   build_settings.logs_directory = root / "logs";
   build_settings.index_directory = root / "gdb-index";
-  builds_ = Need(build::Builds::Open({*database_, *artifacts_, *blobs_, *sources_, *objects_,
-                                      *workspaces_, *uploads_, runner_, clock_, OwnIdentity},
-                                     build_settings),
-                 "builds");
+  const build::BuildParts parts{*database_,   *artifacts_, *blobs_, *sources_, *objects_,
+                                *workspaces_, *uploads_,   runner_, clock_,    OwnIdentity};
+  builds_ = Need(build::Builds::Open(parts, build_settings), "builds");
+  build::ConfigEditorSettings editor_settings;
+  editor_settings.directory = root / "workspaces/editors";
+  editors_ = Need(build::ConfigEditors::Open(parts, editor_settings), "editors");
 
   hypervisor_.on_create = [this](const vm::DomainSpec& spec) { return OnCreate(spec); };
   watcher_ = Need(guest::IoWatcher::Start(), "watcher");
@@ -106,8 +108,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   gate_ = std::make_unique<service::CallGate>(users_, clock_, service::GateLimits{});
   services_.push_back(std::make_unique<service::SourceServiceImpl>(*gate_, *sources_, *uploads_,
                                                                    *objects_, *builds_));
-  services_.push_back(
-      std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_, *uploads_, clock_));
+  services_.push_back(std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,
+                                                                  *uploads_, *editors_, clock_));
   services_.push_back(
       std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_, *database_));
   services_.push_back(std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_));
@@ -127,10 +129,15 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   server_ = Need(service::GrpcServer::Start(options, services, *gate_), "server");
 }
 
-TestDaemon::~TestDaemon() {
+void TestDaemon::CloseEditors() {
   server_.reset();
   services_.clear();
   gate_.reset();
+  editors_.reset();
+}
+
+TestDaemon::~TestDaemon() {
+  CloseEditors();
   sessions_.reset();
   builds_.reset();
 }

@@ -17,6 +17,7 @@
 #include "kdbg/v1/session_service.grpc.pb.h"
 #include "kdbg/v1/source_service.grpc.pb.h"
 #include "server/build/builds.h"
+#include "server/build/config_editor.h"
 #include "server/gdb/gateway.h"
 #include "server/gdb/io_thread.h"
 #include "server/guest/io_watcher.h"
@@ -85,6 +86,9 @@ class TestDaemon {
   // What was typed on its console so far; waits for at least `bytes`.
   std::string Typed(const std::string& session_id, std::size_t bytes);
 
+  // What no caller holds any more has gone when this returns; none can be opened afterwards.
+  void CloseEditors();
+
   FakeHypervisor& hypervisor() { return hypervisor_; }
   host::FakeSandboxRunner& runner() { return runner_; }
   session::Sessions& sessions() { return *sessions_; }
@@ -115,6 +119,7 @@ class TestDaemon {
   std::unique_ptr<source::Workspaces> workspaces_;
   host::FakeSandboxRunner runner_;
   std::unique_ptr<build::Builds> builds_;
+  std::unique_ptr<build::ConfigEditors> editors_;
   FakeHypervisor hypervisor_;
   absl::Mutex mutex_;
   std::map<std::string, Machine> machines_ ABSL_GUARDED_BY(mutex_);  // by session id
