@@ -60,8 +60,14 @@ absl::Status CheckSpec(const BuildRequest& request) {
 }
 
 absl::StatusOr<Toolchain> FindToolchainFor(const BuildRequest& request) {
-  const bool is_kernel = std::holds_alternative<KernelRequest>(request.spec);
-  return FindToolchain(ArchitectureOf(request), is_kernel ? Target::kKernel : Target::kProgram);
+  const auto* kernel = std::get_if<KernelRequest>(&request.spec);
+  if (kernel == nullptr) return FindToolchain(ArchitectureOf(request), Target::kProgram);
+  const auto llvm = kernel->make_variables.find("LLVM");
+  if (llvm == kernel->make_variables.end()) {
+    return FindToolchain(kernel->architecture, Target::kKernel);
+  }
+  const std::string version = llvm->second == "1" ? "" : llvm->second;
+  return FindLlvm(kernel->architecture, version);
 }
 
 bool SkipsCache(const BuildRequest& request) {
@@ -83,7 +89,8 @@ absl::StatusOr<std::vector<BuildRecord>> BuildJob::Run() {
   origin_ = {.build_id = record_.id,
              .source_id = source_.id,
              .source_text = source_.origin.text,
-             .tree = source_.tree};
+             .tree = source_.tree,
+             .version = source_.project_version};
   // Another compiler may have been installed since it was asked for.
   record_.key = ActionKey(record_.request, source_.tree, toolchain_);
   if (!SkipsCache(record_.request)) {

@@ -111,7 +111,11 @@ ConfigEditor::Result ConfigEditor::Work::Edit(const BuildParts& parts,
                                                     run.directories().source, stop));
   }
   Say("making the config to start from");
-  const BuildOrigin origin{.build_id = {}, .source_id = source.id, .source_text = {}, .tree = {}};
+  const BuildOrigin origin{.build_id = {},
+                           .source_id = source.id,
+                           .source_text = {},
+                           .tree = {},
+                           .version = source.project_version};
   KernelBuilder kernel(run, parts.blobs, request.kernel, toolchain, origin);
   KDBG_RETURN_IF_ERROR(kernel.Configure());
   at_program = true;

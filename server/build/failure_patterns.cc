@@ -170,6 +170,7 @@ constexpr Package kPackages[] = {
     {Kind::kProgram, "make", "make"},
     {Kind::kProgram, "depmod", "kmod"},
     {Kind::kProgram, "openssl", "openssl"},
+    {Kind::kProgram, "sparse", "sparse"},
     {Kind::kProgram, "m4", "m4"},
     {Kind::kProgram, "gawk", "gawk"},
     {Kind::kProgram, "mkimage", "u-boot-tools"},

@@ -25,12 +25,9 @@
 namespace kdbg::build {
 namespace {
 
-constexpr std::string_view kRecipe = "initramfs 2";
+constexpr std::string_view kRecipe = "initramfs 3";
 constexpr std::size_t kMaximumInit = std::size_t{1} << 20;
 constexpr std::size_t kMaximumBusybox = std::size_t{64} << 20;
-
-// `tc` does not compile against the headers of kernel 6.8 and later.
-std::vector<ConfigEntry> OwnEntries() { return {{"TC", "n"}, {"PAM", "n"}}; }
 
 // BusyBox's kconfig has no olddefconfig: every new question gets an empty answer, its default. What
 // it prints is all the questions, of interest only when it fails.
@@ -73,15 +70,6 @@ absl::StatusOr<std::vector<ConfigEntry>> RequestedEntries(const InitramfsRequest
   return MergeEntries(entries);
 }
 
-// Of a request that CheckInitramfsRequest has let pass.
-std::string MergedText(const InitramfsRequest& request) {
-  std::vector<ConfigEntry> entries = OwnEntries();
-  if (auto requested = RequestedEntries(request); requested.ok()) {
-    entries.insert(entries.end(), requested->begin(), requested->end());
-  }
-  return ToText(MergeEntries(entries));
-}
-
 }  // namespace
 
 absl::Status CheckInitramfsRequest(const InitramfsRequest& request) {
@@ -105,8 +93,10 @@ absl::Status CheckInitramfsRequest(const InitramfsRequest& request) {
 }
 
 std::string ConfigKey(const InitramfsRequest& request, const Toolchain& toolchain) {
+  const auto requested = RequestedEntries(request);
   return Sha256Hex(fmt::format("{}\n{}\n{}\n{}", kRecipe, toolchain.identity,
-                               TraitsOf(request.architecture).name, MergedText(request)));
+                               TraitsOf(request.architecture).name,
+                               requested.ok() ? ToText(*requested) : ""));
 }
 
 InitramfsBuilder::InitramfsBuilder(BuildRun& run, store::BlobStore& blobs,
@@ -143,7 +133,10 @@ bool InitramfsBuilder::HasConfig() const {
 
 absl::Status InitramfsBuilder::Configure() {
   BuildCommand command = Make("configure", std::string(kConfigureScript), {});
-  command.input = MergedText(request_);
+  KDBG_ASSIGN_OR_RETURN(const std::vector<ConfigEntry> requested, RequestedEntries(request_));
+  KDBG_ASSIGN_OR_RETURN(const std::vector<ConfigEntry> merged,
+                        MergeUnder(ErasOf(Project::kBusybox, origin_.version), requested));
+  command.input = ToText(merged);
   KDBG_RETURN_IF_ERROR(run_.Run(command));
   KDBG_ASSIGN_OR_RETURN(const std::string config,
                         Outputs::Read(run_.directories().build, ".config"));

@@ -1,6 +1,7 @@
 #include "server/build/kernel_builder.h"
 
 #include <fmt/format.h>
+#include <re2/re2.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -20,7 +21,7 @@ namespace {
 
 constexpr std::size_t kMaximumFragments = std::size_t{1} << 20;
 // To be raised when the way kernels are made changes, so that no old answer is taken for a new one.
-constexpr std::string_view kRecipe = "kernel 2";
+constexpr std::string_view kRecipe = "kernel 3";
 constexpr std::string_view kWorkConfig = ".kdbg/work.config";
 
 // Inside the sandbox, with the arguments of make as "$@" and the merged fragments on stdin. The
@@ -106,25 +107,43 @@ bool IsDefconfigName(std::string_view name) {
          });
 }
 
-bool IsMakeVariable(std::string_view name) {
-  constexpr std::string_view kAllowed[] = {"KCFLAGS", "KAFLAGS", "KCPPFLAGS", "LOCALVERSION", "W"};
-  return std::find(std::begin(kAllowed), std::end(kAllowed), name) != std::end(kAllowed);
-}
+// What `make_variables` may set. All of it is part of the key of a build.
+struct MakeVariable {
+  std::string_view name;
+  const char* values;  // a regular expression for the whole
+  std::string_view says;
+};
+constexpr char kFlags[] = "[\\x20-\\x7e]{0,1000}";
+constexpr MakeVariable kMakeVariables[] = {
+    {"KCFLAGS", kFlags, "flags for the compiler"},
+    {"KAFLAGS", kFlags, "flags for the assembler"},
+    {"KCPPFLAGS", kFlags, "flags for the preprocessor"},
+    {"HOSTCFLAGS", kFlags, "flags for the source's own tools"},
+    {"LOCALVERSION", "[A-Za-z0-9._+-]{0,64}", "letters, digits and . _ + - behind the version"},
+    {"W", "[123ce]{1,5}", "more warnings: 1, 2, 3, c, e together"},
+    {"C", "[12]", "sparse: 1 for what is compiled, 2 for everything"},
+    {"LLVM", "1|-[0-9]{1,2}", "clang and lld: 1, or a version such as -14"},
+    {"KBUILD_MODPOST_WARN", "1", "1: undefined symbols of modules are warnings"},
+};
 
 absl::Status CheckMakeVariables(const std::map<std::string, std::string>& variables) {
   for (const auto& [name, value] : variables) {
-    if (!IsMakeVariable(name)) {
-      return InvalidField("make_variables", name,
-                          fmt::format("make variable {} is not one that may be set: use KCFLAGS, "
-                                      "KAFLAGS, KCPPFLAGS, LOCALVERSION or W",
-                                      name));
+    const auto* known = std::find_if(
+        std::begin(kMakeVariables), std::end(kMakeVariables),
+        [&name = name](const MakeVariable& variable) { return variable.name == name; });
+    if (known == std::end(kMakeVariables)) {
+      std::string names;
+      for (const MakeVariable& variable : kMakeVariables) {
+        names += fmt::format("{}{}", names.empty() ? "" : ", ", variable.name);
+      }
+      return InvalidField(
+          "make_variables", name,
+          fmt::format("make variable {} is not one that may be set; those are {}", name, names));
     }
-    const bool plain = std::all_of(value.begin(), value.end(), [](unsigned char c) {
-      return c >= 0x20 && c < 0x7f && c != '$' && c != '`';
-    });
-    if (!plain || value.size() > 1000) {
+    // What make itself would expand is not a value.
+    if (!RE2::FullMatch(value, known->values) || value.find_first_of("$`") != std::string::npos) {
       return InvalidField("make_variables", name,
-                          fmt::format("the value of {} has to be plain text without $", name));
+                          fmt::format("{} takes {}, without $", name, known->says));
     }
   }
   return absl::OkStatus();
@@ -211,6 +230,7 @@ KernelBuilder::KernelBuilder(BuildRun& run, store::BlobStore& blobs, const Kerne
                              const Toolchain& toolchain, const BuildOrigin& origin)
     : run_(run),
       request_(request),
+      eras_(ErasOf(Project::kLinux, origin.version)),
       traits_(TraitsOf(request.architecture)),
       toolchain_(toolchain),
       origin_(origin),
@@ -222,8 +242,8 @@ std::vector<std::string> KernelBuilder::MakeArguments() const {
                                         "/src",
                                         "O=/build",
                                         fmt::format("ARCH={}", traits_.make_arch),
-                                        fmt::format("CC=ccache {}gcc", toolchain_.cross_prefix),
-                                        "HOSTCC=ccache gcc",
+                                        "CC=ccache " + toolchain_.compiler,
+                                        "HOSTCC=ccache " + toolchain_.host_compiler,
                                         "KBUILD_BUILD_TIMESTAMP=Thu Jan 1 00:00:00 UTC 1970",
                                         "KBUILD_BUILD_USER=kdbg",
                                         "KBUILD_BUILD_HOST=kdbg",
@@ -232,7 +252,21 @@ std::vector<std::string> KernelBuilder::MakeArguments() const {
     arguments.push_back("CROSS_COMPILE=" + toolchain_.cross_prefix);
   }
   std::map<std::string, std::string> variables = {{"LOCALVERSION", ""}};
-  for (const auto& [name, value] : request_.make_variables) variables[name] = value;
+  for (const std::string& text : TextsOf(eras_, Era::Kind::kMakeVariable)) {
+    const std::size_t equals = text.find('=');
+    variables[text.substr(0, equals)] = text.substr(equals + 1);
+  }
+  for (const auto& [kind, name] : {std::pair(Era::Kind::kCompilerFlag, "KCFLAGS"),
+                                   std::pair(Era::Kind::kHostFlag, "HOSTCFLAGS")}) {
+    const std::vector<std::string> flags = TextsOf(eras_, kind);
+    if (!flags.empty()) variables[name] = fmt::format("{}", fmt::join(flags, " "));
+  }
+  for (const auto& [name, value] : request_.make_variables) {
+    // Flags are added to those of the era, so that the caller's are the last word.
+    std::string& variable = variables[name];
+    const bool adds = name.ends_with("FLAGS") && !variable.empty();
+    variable = adds ? fmt::format("{} {}", variable, value) : value;
+  }
   for (const auto& [name, value] : variables) {
     arguments.push_back(fmt::format("{}={}", name, value));
   }
@@ -265,7 +299,12 @@ bool KernelBuilder::HasConfig() const {
 }
 
 absl::Status KernelBuilder::Configure() {
-  KDBG_ASSIGN_OR_RETURN(const RequestedConfig requested, ReadRequestedConfig(request_));
+  KDBG_ASSIGN_OR_RETURN(RequestedConfig requested, ReadRequestedConfig(request_));
+  KDBG_ASSIGN_OR_RETURN(requested.merged, MergeUnder(eras_, requested.merged));
+  for (const Era& era : eras_) {
+    KDBG_RETURN_IF_ERROR(
+        run_.Say(fmt::format("for {}: {}, because {}", origin_.version, era.text, era.why)));
+  }
   BuildCommand command = Make("configure", std::string(kConfigureScript), {BaseName(request_)});
   command.input = ConfigInput(request_, requested);
   KDBG_RETURN_IF_ERROR(run_.Run(command));
@@ -424,6 +463,7 @@ absl::Status KernelBuilder::TakeMetadata(const VmlinuxFacts& facts, const std::s
       .Text("compiler", compiler)
       .Text("toolchain", toolchain_.identity)
       .Texts("make_arguments", arguments)
+      .Texts("era_config", TextsOf(eras_, Era::Kind::kConfig))
       .Text("gnu_build_id", facts.gnu_build_id)
       .Object("start_kernel", JsonObject()
                                   .Text("address", fmt::format("{:#x}", facts.start_kernel))

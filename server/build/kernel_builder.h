@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "server/build/build_record.h"
 #include "server/build/build_run.h"
+#include "server/build/eras.h"
 #include "server/build/kconfig.h"
 #include "server/build/kernel_config.h"
 #include "server/build/outputs.h"
@@ -36,6 +37,7 @@ struct BuildOrigin {
   std::string source_id;
   std::string source_text;  // what people call the source
   std::string tree;
+  std::string version;  // of the source: "6.1.170"
 };
 
 // UNIMPLEMENTED, INVALID_ARGUMENT (kConfigInvalid and others) for a request that cannot be met
@@ -81,6 +83,7 @@ class KernelBuilder {
 
   BuildRun& run_;
   const KernelRequest& request_;
+  const std::vector<Era> eras_;
   const ArchitectureTraits& traits_;
   const Toolchain& toolchain_;
   const BuildOrigin& origin_;

@@ -234,6 +234,17 @@ absl::StatusOr<RequestedConfig> ReadRequestedConfig(const KernelRequest& request
   return config;
 }
 
+absl::StatusOr<std::vector<ConfigEntry>> MergeUnder(std::span<const Era> eras,
+                                                    const std::vector<ConfigEntry>& entries) {
+  std::vector<ConfigEntry> merged;
+  for (const std::string& item : TextsOf(eras, Era::Kind::kConfig)) {
+    KDBG_ASSIGN_OR_RETURN(ConfigEntry entry, ParseConfigItem(item));
+    merged.push_back(std::move(entry));
+  }
+  merged.insert(merged.end(), entries.begin(), entries.end());
+  return MergeEntries(merged);
+}
+
 absl::Status VerifyConfig(const RequestedConfig& config, Architecture architecture,
                           const ConfigValues& values, const LoadKconfig& load) {
   std::set<std::string_view> settled;

@@ -13,6 +13,7 @@
 #include "proto/contract/architecture.h"
 #include "server/build/build_record.h"
 #include "server/build/config_text.h"
+#include "server/build/eras.h"
 #include "server/build/kconfig.h"
 
 namespace kdbg::build {
@@ -33,6 +34,10 @@ struct RequestedConfig {
 
 // INVALID_ARGUMENT (kConfigInvalid) naming the fragment and line, or the item.
 absl::StatusOr<RequestedConfig> ReadRequestedConfig(const KernelRequest& request);
+
+// `entries` over what the source's era takes, which gives way to them.
+absl::StatusOr<std::vector<ConfigEntry>> MergeUnder(std::span<const Era> eras,
+                                                    const std::vector<ConfigEntry>& entries);
 
 // Reads the tree's Kconfig files, when an explanation is needed.
 using LoadKconfig = std::function<absl::StatusOr<const Kconfig*>()>;

@@ -644,10 +644,19 @@ TEST_F(BuildsTest, RequestsThatCannotBeMetAreRefusedAtOnce) {
       HasReason(refused([](auto&, auto& k) { k.base_config = "../x"; }), Reason::kFieldInvalid));
   EXPECT_EQ(refused([](auto&, auto& k) { k.base_config = "no_such_defconfig"; }).code(),
             absl::StatusCode::kNotFound);
+  for (const auto& [name, value] :
+       {std::pair("CC", "evil"), std::pair("KCFLAGS", "$(shell id)"), std::pair("W", "y"),
+        std::pair("LLVM", "/tmp/"), std::pair("LOCALVERSION", "a b"), std::pair("C", "1\nx")}) {
+    SCOPED_TRACE(name);
+    EXPECT_TRUE(HasReason(refused([&, name = name, value = value](auto&, auto& k) {
+                            k.make_variables = {{name, value}};
+                          }),
+                          Reason::kFieldInvalid));
+  }
   EXPECT_TRUE(HasReason(refused([](auto&, auto& k) {
-                          k.make_variables = {{"CC", "evil"}};
+                          k.make_variables = {{"LLVM", "-99"}};
                         }),
-                        Reason::kFieldInvalid));
+                        Reason::kMissingTool));
   EXPECT_TRUE(HasReason(refused([](auto& r, auto&) { r.display_name = "No Spaces"; }),
                         Reason::kFieldInvalid));
   EXPECT_EQ(refused([](auto&, auto& k) { k.patches = {"x"}; }).code(),

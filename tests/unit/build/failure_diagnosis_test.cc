@@ -80,6 +80,8 @@ constexpr CapturedLog kCapturedLogs[] = {
      "undefined reference to `nowhere'"},
     {"modpost-undefined", Fault::kSubject, Reason::kLinkError, "", 0,
      "modpost: \"__x86_return_thunk\" [/build/ext/hello.ko] undefined!"},
+    {"objtool-libsubcmd", Fault::kSubject, Reason::kCompileError, "subcmd-util.h", 56,
+     "pointer may be used after 'realloc'"},
     {"no-certificate", Fault::kCaller, Reason::kConfigInvalid, "", 0, "CONFIG_SYSTEM_TRUSTED_KEYS"},
     {"no-libcrypt", Fault::kHost, Reason::kMissingTool, "", 0, "its package libcrypt-dev"},
     {"no-libc", Fault::kHost, Reason::kMissingTool, "", 0, "its package libc6-dev"},
