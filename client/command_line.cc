@@ -188,6 +188,7 @@ void AddSource(Grammar& grammar) {
       grammar.Noun("source", "what the server has imported", "  kdbgctl source list\n");
   grammar.Command(noun, "list", "your sources, newest first", "", SourceList);
   AddOneArgument(grammar, noun, "show", "one source", "SOURCE", "a source's id", SourceShow);
+  AddOneArgument(grammar, noun, "trust", "build for all", "SOURCE", "a source's id", SourceTrust);
   AddOneArgument(grammar, noun, "rm", "forget a source", "SOURCE", "a source's id", SourceDelete);
   auto source = std::make_shared<std::string>();
   auto path = std::make_shared<std::string>();

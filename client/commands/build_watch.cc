@@ -34,9 +34,15 @@ std::string PhaseName(const v1::Build& build) {
 std::string PhaseDetail(const v1::BuildProgress& progress) {
   if (progress.phase() == v1::BuildProgress::COMPILING && progress.steps_done() > 0) {
     if (progress.steps_expected() == 0) return fmt::format("{} objects", progress.steps_done());
-    return fmt::format("{} {}/{}{} objects", Bar(progress.steps_done(), progress.steps_expected()),
-                       progress.steps_done(), progress.steps_expected_estimated() ? "~" : "",
-                       progress.steps_expected());
+    std::string detail =
+        fmt::format("{} {}/{} objects{}", Bar(progress.steps_done(), progress.steps_expected()),
+                    progress.steps_done(), progress.steps_expected(),
+                    progress.steps_expected_estimated() ? " (estimated)" : "");
+    if (progress.has_time_left()) {
+      detail += fmt::format(", {:.0f}/s, {} left", progress.steps_per_second(),
+                            Elapsed(ToDuration(progress.time_left())));
+    }
+    return detail;
   }
   if (progress.queue_position() > 1)
     return fmt::format("{} before it", progress.queue_position() - 1);

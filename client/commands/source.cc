@@ -34,6 +34,20 @@ absl::StatusOr<std::string> SourceName(const std::string& text) {
   return ResourceName(kSources, id);
 }
 
+Details SourceDetails(const v1::Source& source) {
+  return {{"Source", source.name()},
+          {"State", v1::Source::State_Name(source.state())},
+          {"Failure", source.failure().message()},
+          {"From", Origin(source)},
+          {"Project", fmt::format("{} {}", source.project(), source.project_version())},
+          {"Tree", source.tree()},
+          {"Files", source.files_imported() == 0 ? ""
+                                                 : fmt::format("{}, {}", source.files_imported(),
+                                                               Bytes(source.bytes_imported()))},
+          {"Owner", source.owner()},
+          {"Created", Moment(source.create_time())}};
+}
+
 }  // namespace
 
 CommandEnd SourceList(Context& context) {
@@ -57,19 +71,7 @@ CommandEnd SourceShow(Context& context, const std::string& text) {
   KDBG_ASSIGN_OR_RETURN(*request.mutable_name(), SourceName(text));
   KDBG_ASSIGN_OR_RETURN(const v1::Source source, context.Call<v1::SourceService>(
                                                      &v1::SourceService::Stub::GetSource, request));
-  context.output().Resource(
-      source, source.name(),
-      {{"Source", source.name()},
-       {"State", v1::Source::State_Name(source.state())},
-       {"Failure", source.failure().message()},
-       {"From", Origin(source)},
-       {"Project", fmt::format("{} {}", source.project(), source.project_version())},
-       {"Tree", source.tree()},
-       {"Files", source.files_imported() == 0 ? ""
-                                              : fmt::format("{}, {}", source.files_imported(),
-                                                            Bytes(source.bytes_imported()))},
-       {"Owner", source.owner()},
-       {"Created", Moment(source.create_time())}});
+  context.output().Resource(source, source.name(), SourceDetails(source));
   return kExitDone;
 }
 
@@ -78,6 +80,16 @@ CommandEnd SourceCat(Context& context, const std::string& text, const std::strin
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
   KDBG_ASSIGN_OR_RETURN(const std::string content, ReadSourceFile(*server, name, path));
   Output::Write(content);
+  return kExitDone;
+}
+
+CommandEnd SourceTrust(Context& context, const std::string& text) {
+  v1::TrustSourceRequest request;
+  KDBG_ASSIGN_OR_RETURN(*request.mutable_name(), SourceName(text));
+  KDBG_ASSIGN_OR_RETURN(
+      const v1::Source source,
+      context.Call<v1::SourceService>(&v1::SourceService::Stub::TrustSource, request));
+  context.output().Resource(source, source.name(), SourceDetails(source));
   return kExitDone;
 }
 

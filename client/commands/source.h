@@ -10,6 +10,7 @@ namespace kdbg::client {
 CommandEnd SourceList(Context& context);
 CommandEnd SourceShow(Context& context, const std::string& source);
 CommandEnd SourceCat(Context& context, const std::string& source, const std::string& path);
+CommandEnd SourceTrust(Context& context, const std::string& source);
 CommandEnd SourceDelete(Context& context, const std::string& source);
 
 // One file of a READY source, whole. NOT_FOUND when the tree has no such file.

@@ -11,10 +11,10 @@ namespace kdbg::access {
 namespace {
 
 constexpr std::string_view kRoleNames[] = {"none", "viewer", "user", "admin"};
-constexpr std::string_view kVerbNames[] = {"inform", "enroll",  "enroll others", "create",
-                                           "list",   "see",     "read",          "use",
-                                           "keep",   "control", "delete",        "share"};
-static_assert(std::size(kVerbNames) == static_cast<std::size_t>(Verb::kShare) + 1);
+constexpr std::string_view kVerbNames[] = {"inform", "enroll", "enroll others", "create", "list",
+                                           "see",    "read",   "use",           "keep",   "control",
+                                           "delete", "share",  "trust"};
+static_assert(std::size(kVerbNames) == static_cast<std::size_t>(Verb::kTrust) + 1);
 
 // How close the caller stands to one resource.
 enum class Relation { kStranger, kReader, kController, kOwner };
@@ -49,6 +49,7 @@ Need NeedOf(Verb verb) {
     case Verb::kEnroll:
       return {Role::kNone, Relation::kStranger};
     case Verb::kEnrollOthers:
+    case Verb::kTrust:
       return {Role::kAdmin, Relation::kStranger};
     case Verb::kCreate:
       return {Role::kUser, Relation::kStranger};

@@ -37,6 +37,7 @@ enum class Verb {
   kControl,  // cancel, renew, pause, resume, write to the console, attach gdb
   kDelete,
   kShare,
+  kTrust,  // make it everybody's
 };
 
 enum class ResourceKind { kServer, kUpload, kSource, kBuild, kArtifact, kSession };

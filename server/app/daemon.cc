@@ -20,6 +20,7 @@
 #include "server/base/clock.h"
 #include "server/build/builds.h"
 #include "server/build/config_editor.h"
+#include "server/build/trusted_builds.h"
 #include "server/gdb/gateway.h"
 #include "server/gdb/io_thread.h"
 #include "server/guest/guest.h"
@@ -40,7 +41,9 @@
 #include "server/session/session_table.h"
 #include "server/session/sessions.h"
 #include "server/source/object_database.h"
+#include "server/source/seed_store.h"
 #include "server/source/source_catalog.h"
+#include "server/source/trusted_sources.h"
 #include "server/source/upload_store.h"
 #include "server/source/workspace.h"
 #include "server/state/database.h"
@@ -59,8 +62,8 @@ std::vector<state::Migration> AllMigrations() {
   std::vector<state::Migration> all;
   for (const auto& some : {access::OwnerUids::Migrations(), store::ArtifactStore::Migrations(),
                            source::UploadStore::Migrations(), source::SourceCatalog::Migrations(),
-                           source::Workspaces::Migrations(), build::Builds::Migrations(),
-                           session::SessionMigrations()}) {
+                           source::Workspaces::Migrations(), source::SeedStore::Migrations(),
+                           build::Builds::Migrations(), session::SessionMigrations()}) {
     all.insert(all.end(), some.begin(), some.end());
   }
   return all;
@@ -97,7 +100,8 @@ build::BuildSettings BuildSettingsFrom(const config::Build& settings, const Path
           .memory_limit_bytes = settings.memory_limit_mib * kMib,
           .process_limit = settings.process_limit,
           .time_limit = settings.time_limit,
-          .ccache_limit_mib = settings.ccache_limit_mib};
+          .ccache_limit_mib = settings.ccache_limit_mib,
+          .free_space_floor_bytes = settings.free_space_floor_mib * kMib};
 }
 
 host::KvmProbe ProbeAsConfigured(const std::string& accelerator) {
@@ -131,6 +135,7 @@ class Daemon::Parts {
   }
 
   Paths paths_;
+  absl::Duration workspace_age_;
   SystemClock clock_;
   std::unique_ptr<host::RunnerProcess> runner_process_;
   std::unique_ptr<host::RunnerClient> runner_;
@@ -142,8 +147,11 @@ class Daemon::Parts {
   std::unique_ptr<source::UploadStore> uploads_;
   std::unique_ptr<source::SourceCatalog> sources_;
   std::unique_ptr<source::Workspaces> workspaces_;
+  std::unique_ptr<source::SeedStore> seeds_;
+  std::unique_ptr<source::TrustedSources> trusted_;
   std::unique_ptr<build::Builds> builds_;
   std::unique_ptr<build::ConfigEditors> editors_;
+  std::unique_ptr<build::TrustedBuilds> trusted_builds_;
   std::unique_ptr<vm::LibvirtHypervisor> hypervisor_;
   std::unique_ptr<guest::IoWatcher> watcher_;
   std::unique_ptr<gdb::IoThread> io_thread_;
@@ -165,6 +173,7 @@ class Daemon::Parts {
 absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
   const config::Config& config = options.config;
   KDBG_ASSIGN_OR_RETURN(paths_, MakePaths(config.server));
+  workspace_age_ = config.build.workspace_age;
   KDBG_RETURN_IF_ERROR(StartRunner(options));
   KDBG_RETURN_IF_ERROR(OpenState(config));
   KDBG_RETURN_IF_ERROR(OpenBuilds(config));
@@ -182,6 +191,15 @@ std::vector<Chore> Daemon::Parts::Chores() {
       {.name = "removal of unnamed artifact files",
        .period = absl::Hours(1),
        .run = [this](std::stop_token) { return artifacts_->CollectGarbage().status(); }},
+      {.name = "removal of unused workspaces",
+       .period = absl::Hours(1),
+       .run =
+           [this](std::stop_token stop) {
+             return workspaces_->RemoveUnused(workspace_age_, std::move(stop));
+           }},
+      {.name = "builds of trusted sources",
+       .period = absl::Minutes(10),
+       .run = [this](std::stop_token) { return trusted_builds_->KeepUp(); }},
       {.name = "packing of sources",
        .period = absl::Hours(1),
        .run = [this](std::stop_token stop) { return objects_->CollectGarbage(std::move(stop)); }},
@@ -228,6 +246,9 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config) {
 absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
   KDBG_ASSIGN_OR_RETURN(workspaces_,
                         source::Workspaces::Open(paths_.workspaces, *database_, *objects_, clock_));
+  KDBG_ASSIGN_OR_RETURN(seeds_,
+                        source::SeedStore::Open(paths_.seeds, *database_, *objects_, clock_));
+  trusted_ = std::make_unique<source::TrustedSources>(*database_, *objects_, clock_);
   const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
   const build::BuildParts parts{.database = *database_,
                                 .artifacts = *artifacts_,
@@ -236,6 +257,7 @@ absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
                                 .objects = *objects_,
                                 .workspaces = *workspaces_,
                                 .uploads = *uploads_,
+                                .seeds = *seeds_,
                                 .runner = *runner_,
                                 .clock = clock_,
                                 .build_identity = identity};
@@ -244,6 +266,9 @@ absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
   KDBG_ASSIGN_OR_RETURN(editors_, build::ConfigEditors::Open(
                                       parts, {.directory = paths_.workspaces / "editors",
                                               .ccache_limit_mib = config.build.ccache_limit_mib}));
+  trusted_builds_ = std::make_unique<build::TrustedBuilds>(
+      *builds_, *trusted_,
+      build::TrustedBuildSettings{.kernel_configs = config.build.trusted_kernel_configs});
   return absl::OkStatus();
 }
 
@@ -299,8 +324,8 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
   users_ = std::make_unique<access::Users>(access::PolicyFrom(config.access), accounts_, clock_,
                                            ::geteuid());
   gate_ = std::make_unique<service::CallGate>(*users_, clock_, service::GateLimits{});
-  source_service_ = std::make_unique<service::SourceServiceImpl>(*gate_, *sources_, *uploads_,
-                                                                 *objects_, *builds_);
+  source_service_ = std::make_unique<service::SourceServiceImpl>(
+      *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_);
   build_service_ = std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,
                                                                *uploads_, *editors_, clock_);
   artifact_service_ =

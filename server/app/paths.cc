@@ -29,13 +29,14 @@ absl::StatusOr<Paths> MakePaths(const config::Server& server) {
   paths.uploads = paths.state / "uploads";
   paths.workspaces = paths.state / "workspaces";
   paths.gdb_indexes = paths.state / "gdb-index";
+  paths.seeds = paths.state / "seeds";
   paths.logs = paths.state / "logs";
   paths.private_sockets = paths.state / "private";
   for (const auto& path : {paths.state, paths.store, paths.guests, paths.libvirt}) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kPassable));
   }
-  for (const auto& path : {paths.git, paths.uploads, paths.workspaces, paths.gdb_indexes,
-                           paths.logs, paths.private_sockets}) {
+  for (const auto& path : {paths.git, paths.uploads, paths.workspaces, paths.seeds,
+                           paths.gdb_indexes, paths.logs, paths.private_sockets}) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kClosed));
   }
   for (const std::string& address : server.listen) {

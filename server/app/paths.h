@@ -24,6 +24,7 @@ struct Paths {
   std::filesystem::path git;
   std::filesystem::path uploads;
   std::filesystem::path workspaces;
+  std::filesystem::path seeds;
   std::filesystem::path gdb_indexes;  // where gdb works on the index of a new kernel
   std::filesystem::path logs;
   std::filesystem::path private_sockets;

@@ -52,10 +52,32 @@ absl::Status ActiveBuilds::CheckRoom() const {
   return absl::OkStatus();
 }
 
-int ActiveBuilds::Add(BuildRecord build) {
-  absl::MutexLock lock(&mutex_);
+// Something in the background to be stopped, or nothing.
+std::stop_source ActiveBuilds::MakeRoom() {
+  for (auto& [id, entry] : works_) {
+    if (!entry.running || !entry.queued.in_background || !Admits(entry)) continue;
+    if (entry.preempted) break;  // room is being made already
+    entry.preempted = true;
+    return entry.stop;
+  }
+  return std::stop_source(std::nostopstate);
+}
+
+int ActiveBuilds::Add(BuildRecord build, Priority priority) {
+  std::stop_source stop(std::nostopstate);
+  int position = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    position = Enter(std::move(build), priority);
+    if (priority == Priority::kNormal && idle_ == 0) stop = MakeRoom();
+  }
+  stop.request_stop();  // ends commands on this thread: under no lock
+  return position;
+}
+
+int ActiveBuilds::Enter(BuildRecord build, Priority priority) {
   Entry& entry = works_[build.id];
-  entry.queued = {build.id, build.owner, build.workspace};
+  entry.queued = {build.id, build.owner, build.workspace, priority == Priority::kBackground};
   entry.members = {build.id};
   entry.key = build.key;
   entry.is_private = build.request.is_private;
@@ -76,11 +98,14 @@ std::optional<ActiveBuilds::Started> ActiveBuilds::Next(absl::Time now) {
   absl::MutexLock lock(&mutex_);
   const auto awake = [this]()
                          ABSL_NO_THREAD_SAFETY_ANALYSIS { return ending_ || queue_.CanStart(); };
+  ++idle_;
   mutex_.Await(absl::Condition(&awake));
+  --idle_;
   if (ending_) return std::nullopt;
   now += absl::Now() - called;
   const BuildQueue::Entry next = *queue_.Start();
-  const Entry& entry = works_.at(next.id);
+  Entry& entry = works_.at(next.id);
+  entry.running = true;
   for (const std::string& id : entry.members) {
     BuildRecord& record = members_.at(id).record;
     record.state = BuildState::kRunning;
@@ -107,6 +132,26 @@ std::vector<BuildRecord> ActiveBuilds::Close(std::string_view work) {
   Entry& entry = works_.at(std::string(work));
   entry.closed = true;
   return Records(entry);
+}
+
+bool ActiveBuilds::Requeue(std::string_view work) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = works_.find(work);
+  if (found == works_.end() || ending_) return false;
+  Entry& entry = found->second;
+  if (!entry.preempted || !Admits(entry)) return false;
+  entry.running = false;
+  entry.preempted = false;
+  entry.stop = std::stop_source();
+  for (const std::string& id : entry.members) {
+    BuildRecord& record = members_.at(id).record;
+    record.state = BuildState::kQueued;
+    record.start_time.reset();
+    record.progress = {};
+  }
+  queue_.Finish(entry.queued);
+  queue_.Add(entry.queued);
+  return true;
 }
 
 bool ActiveBuilds::WasCancelled(std::string_view work) const {
@@ -178,6 +223,11 @@ std::vector<std::string> ActiveBuilds::MembersOf(std::string_view work) const {
   return found == works_.end() ? std::vector<std::string>() : found->second.members;
 }
 
+int ActiveBuilds::waiting_threads() const {
+  absl::MutexLock lock(&mutex_);
+  return idle_;
+}
+
 void ActiveBuilds::End() {
   std::vector<std::stop_source> stops;
   {
@@ -186,11 +236,6 @@ void ActiveBuilds::End() {
     for (const auto& [id, entry] : works_) stops.push_back(entry.stop);
   }
   for (std::stop_source& stop : stops) stop.request_stop();
-}
-
-bool ActiveBuilds::ending() const {
-  absl::MutexLock lock(&mutex_);
-  return ending_;
 }
 
 }  // namespace kdbg::build

@@ -39,8 +39,10 @@ class ActiveBuilds {
   bool Join(std::string_view work, BuildRecord build);
   // RESOURCE_EXHAUSTED (kQueueFull), UNAVAILABLE (kDraining).
   absl::Status CheckRoom() const;
-  // A new work with this one member. Its place in the queue.
-  int Add(BuildRecord build);
+  // A new work with this one member. Its place in the queue. When everybody is at work and somebody
+  // only in the background, that one is asked to stop.
+  enum class Priority { kNormal, kBackground };
+  int Add(BuildRecord build, Priority priority);
 
   // ---- Working
 
@@ -56,6 +58,8 @@ class ActiveBuilds {
                                    std::int64_t log_size_bytes);
   // Nobody joins or leaves from here on: these get the result.
   std::vector<BuildRecord> Close(std::string_view work);
+  // Whether it was stopped for somebody more urgent: then its members are QUEUED again.
+  bool Requeue(std::string_view work);
   // Whether its last member asked for its end.
   bool WasCancelled(std::string_view work) const;
   // The work and its members are no longer active.
@@ -80,11 +84,12 @@ class ActiveBuilds {
   // With its place in the queue.
   std::optional<BuildRecord> Find(std::string_view build) const;
   std::vector<std::string> MembersOf(std::string_view work) const;
+  // How many are in Next and have nothing to do.
+  int waiting_threads() const;
 
   // Next returns nullopt, works are asked to stop, nothing is added. Their members stay as they
   // are.
   void End();
-  bool ending() const;
 
  private:
   struct Member {
@@ -98,10 +103,14 @@ class ActiveBuilds {
     bool is_private = false;
     bool closed = false;
     bool cancelled = false;
+    bool running = false;
+    bool preempted = false;
     std::stop_source stop;
   };
 
   static bool Admits(const Entry& entry) { return !entry.closed && !entry.cancelled; }
+  int Enter(BuildRecord build, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::stop_source MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<BuildRecord> Records(const Entry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const std::size_t queue_limit_;
@@ -109,6 +118,7 @@ class ActiveBuilds {
   BuildQueue queue_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Member, std::less<>> members_ ABSL_GUARDED_BY(mutex_);  // by build
   std::map<std::string, Entry, std::less<>> works_ ABSL_GUARDED_BY(mutex_);
+  int idle_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that wait in Next
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

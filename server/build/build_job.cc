@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -11,7 +13,10 @@
 #include "proto/support/status_macros.h"
 #include "server/build/initramfs_builder.h"
 #include "server/host/memory.h"
+#include "server/observe/log.h"
 #include "server/source/object_database.h"
+#include "server/source/seed_store.h"
+#include "server/source/trusted_sources.h"
 #include "server/store/artifact_store.h"
 
 namespace kdbg::build {
@@ -33,6 +38,13 @@ std::string KeyOf(const BuildRequest& request, const Toolchain& toolchain) {
   }
   return ConfigKey(std::get<InitramfsRequest>(request.spec), toolchain);
 }
+
+bool HoldsNothing(const std::filesystem::path& directory) {
+  std::error_code error;
+  return std::filesystem::is_empty(directory, error) && !error;
+}
+
+bool IsTrusted(const BuildRecord& record) { return record.owner == source::kTrustedOwner; }
 
 }  // namespace
 
@@ -113,7 +125,15 @@ absl::StatusOr<std::vector<BuildRecord>> BuildJob::Run() {
 absl::StatusOr<std::vector<BuildRecord>> BuildJob::MakeAndPublish(
     BuildRun& run, source::Workspaces::Lease& lease) {
   KDBG_ASSIGN_OR_RETURN(BuiltArtifact built, Make(run, lease));
-  return Publish(run, std::move(built));
+  KDBG_ASSIGN_OR_RETURN(std::vector<BuildRecord> done, Publish(run, std::move(built)));
+  if (IsTrusted(record_)) BecomeSeed(lease);
+  return done;
+}
+
+void BuildJob::BecomeSeed(source::Workspaces::Lease& lease) {
+  absl::Status kept = table_.Remember(lease.id(), {});
+  if (kept.ok()) kept = parts_.seeds.Keep(KeyOf(record_.request, toolchain_), lease, stop_);
+  if (!kept.ok()) spdlog::warn("{}: no seed is kept: {}", record_.id, kept.ToString());
 }
 
 absl::StatusOr<std::vector<BuildRecord>> BuildJob::AnswerFromStore() {
@@ -148,17 +168,20 @@ absl::StatusOr<BuildRun> BuildJob::Prepare(const source::Workspaces::Lease& leas
   }
   limits.processes = settings_.process_limit;
   limits.wall_time = settings_.time_limit;
+  if (IsTrusted(record_)) limits.nice = 19;  // nobody waits for it
   KDBG_ASSIGN_OR_RETURN(std::optional<host::Identity> run_as, parts_.build_identity(record_.owner));
   const int processors = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   BuildRun::Parts parts{.runner = parts_.runner,
                         .name = "builds/" + record_.id,
                         .directories = {.source = lease.source_dir(),
                                         .build = lease.build_dir(),
-                                        .ccache = lease.ccache_dir()},
+                                        .ccache = lease.ccache_dir(),
+                                        .trusted_ccache = parts_.workspaces.trusted_ccache_dir()},
                         .run_as = run_as,
                         .limits = limits,
                         .jobs = settings_.jobs > 0 ? settings_.jobs : processors,
                         .ccache_limit_mib = settings_.ccache_limit_mib,
+                        .trust = IsTrusted(record_) ? Trust::kTrusted : Trust::kOwn,
                         .stop = stop_,
                         .on_change = events_.on_change,
                         .on_log = events_.on_log};
@@ -187,9 +210,11 @@ absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(Builder& builder, BuildRun& run
   const std::string config_key = ConfigKey(request, toolchain_);
   run.EnterPhase(BuildPhase::kCheckingOut);
   if (request.clean && !run.resumed()) {
-    memory.config_key.clear();
+    memory = {};
     KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
     KDBG_RETURN_IF_ERROR(lease.ClearBuild());
+  } else if (HoldsNothing(lease.build_dir())) {
+    KDBG_RETURN_IF_ERROR(StartFromSeed(run, lease, config_key, memory));
   }
   KDBG_RETURN_IF_ERROR(lease.Checkout(source_.tree, stop_));
 
@@ -223,6 +248,24 @@ bool BuildJob::MayConfigureOtherwise(const std::string& earlier_tree) const {
   if (earlier_tree == source_.tree) return false;
   const auto changed = parts_.objects.ChangedPaths(earlier_tree, source_.tree);
   return !changed.ok() || std::any_of(changed->begin(), changed->end(), Builder::DecidesConfig);
+}
+
+// A workspace that holds nothing yet begins with what the service built of a tree near to this one.
+absl::Status BuildJob::StartFromSeed(BuildRun& run, source::Workspaces::Lease& lease,
+                                     const std::string& config_key, WorkspaceMemory& memory) {
+  KDBG_ASSIGN_OR_RETURN(const std::string present, lease.tree());
+  if (!present.empty() || run.resumed() || IsTrusted(record_)) return absl::OkStatus();
+  const auto tree = parts_.seeds.Plant(config_key, source_.tree, lease, stop_);
+  if (absl::IsNotFound(tree.status())) return absl::OkStatus();
+  if (absl::IsCancelled(tree.status())) return tree.status();
+  if (!tree.ok()) {
+    // It only takes longer without.
+    spdlog::warn("{}: no start from a seed: {}", record_.id, tree.status().ToString());
+    return absl::OkStatus();
+  }
+  memory = {.config_key = config_key, .tree = *tree};
+  KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
+  return run.Say(fmt::format("starts from the objects of a trusted build of tree {}", *tree));
 }
 
 // What other builds did of a build from nothing before this one; its own earlier part is in its

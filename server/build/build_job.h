@@ -56,6 +56,9 @@ class BuildJob {
                                          source::Workspaces::Lease& lease, const Request& request);
   template <typename Builder>
   bool MayConfigureOtherwise(const std::string& earlier_tree) const;
+  absl::Status StartFromSeed(BuildRun& run, source::Workspaces::Lease& lease,
+                             const std::string& config_key, WorkspaceMemory& memory);
+  void BecomeSeed(source::Workspaces::Lease& lease);
   static std::int64_t StepsBefore(const BuildRun& run, const WorkspaceMemory& memory);
   absl::Status SetExpectation(BuildRun& run, const WorkspaceMemory& memory) const;
   static void NoteSteps(const BuildRun& run, bool finished, WorkspaceMemory& memory);

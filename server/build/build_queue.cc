@@ -1,5 +1,6 @@
 #include "server/build/build_queue.h"
 
+#include <tuple>
 #include <utility>
 
 namespace kdbg::build {
@@ -9,11 +10,20 @@ int BuildQueue::RunningOf(const std::string& owner) const {
   return found == running_.end() ? 0 : found->second;
 }
 
+bool BuildQueue::GoesBefore(const Entry& one, const Entry& other) const {
+  const auto rank = [this](const Entry& entry) {
+    const auto served = served_.find(entry.owner);
+    return std::tuple(entry.in_background, RunningOf(entry.owner),
+                      served == served_.end() ? 0 : served->second);
+  };
+  return rank(one) < rank(other);
+}
+
 std::list<BuildQueue::Entry>::const_iterator BuildQueue::Next() const {
   auto best = waiting_.end();
   for (auto entry = waiting_.begin(); entry != waiting_.end(); ++entry) {
     if (busy_.contains({entry->owner, entry->workspace})) continue;
-    if (best == waiting_.end() || RunningOf(entry->owner) < RunningOf(best->owner)) best = entry;
+    if (best == waiting_.end() || GoesBefore(*entry, *best)) best = entry;
   }
   return best;
 }
@@ -25,6 +35,7 @@ std::optional<BuildQueue::Entry> BuildQueue::Start() {
   waiting_.erase(next);
   busy_.insert({entry.owner, entry.workspace});
   ++running_[entry.owner];
+  served_[entry.owner] = ++starts_;
   return entry;
 }
 

@@ -1,5 +1,6 @@
-// Which build is next: oldest first, owners with the least running before others, one at a time in
-// a workspace. Pure; its user locks.
+// Which build is next: people's before the service's own, then owners with the least running, then
+// those who were served longest ago, then the oldest; one at a time in a workspace. Pure; its user
+// locks.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@ class BuildQueue {
     std::string id;
     std::string owner;
     std::string workspace;  // of this owner
+    bool in_background = false;
   };
 
   void Add(Entry entry) { waiting_.push_back(std::move(entry)); }
@@ -36,10 +38,13 @@ class BuildQueue {
   using Workspace = std::pair<std::string, std::string>;  // owner, name
   std::list<Entry>::const_iterator Next() const;
   int RunningOf(const std::string& owner) const;
+  bool GoesBefore(const Entry& one, const Entry& other) const;
 
   std::list<Entry> waiting_;
   std::set<Workspace> busy_;
-  std::map<std::string, int> running_;  // per owner
+  std::map<std::string, int> running_;           // per owner
+  std::map<std::string, std::uint64_t> served_;  // per owner: which start was the last of theirs
+  std::uint64_t starts_ = 0;
 };
 
 }  // namespace kdbg::build

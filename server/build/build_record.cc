@@ -22,4 +22,11 @@ Architecture ArchitectureOf(const BuildRequest& request) {
   return std::visit([](const auto& spec) { return spec.architecture; }, request.spec);
 }
 
+std::optional<absl::Duration> BuildProgress::TimeLeft() const {
+  if (phase != BuildPhase::kCompiling || steps_per_second <= 0 || steps_expected <= 0) {
+    return std::nullopt;
+  }
+  return absl::Seconds(static_cast<double>(steps_expected - steps_done) / steps_per_second);
+}
+
 }  // namespace kdbg::build

@@ -96,7 +96,11 @@ struct BuildProgress {
   bool steps_expected_estimated = false;
   std::int64_t cache_hits = 0;
   std::int64_t cache_misses = 0;
-  int queue_position = 0;  // 1 is next; 0 when not waiting
+  int queue_position = 0;       // 1 is next; 0 when not waiting
+  double steps_per_second = 0;  // while it compiles; 0: cannot be told yet
+
+  // At that rate; nullopt when it cannot be told.
+  std::optional<absl::Duration> TimeLeft() const;
 };
 
 struct BuildRecord {

@@ -65,12 +65,14 @@ absl::Status BuildRun::Resume() {
   }
   if (!line_.empty()) KDBG_RETURN_IF_ERROR(log_.Append("\n"));
   line_.clear();
-  return Say("kdbgd was started anew; the build goes on from its objects");
+  return Say("the build goes on from its objects");
 }
 
 void BuildRun::EnterPhase(BuildPhase phase) {
   phases_.emplace_back(phase, absl::Now());
   progress_.phase = phase;
+  steps_before_phase_ = progress_.steps_done;
+  progress_.steps_per_second = 0;
   Notify();
 }
 
@@ -105,7 +107,17 @@ absl::Status BuildRun::FinishLog() {
   return status;
 }
 
+// Of this phase; the first steps of it, mostly makefiles being read, say little.
+void BuildRun::MeasureRate() {
+  if (progress_.phase != BuildPhase::kCompiling) return;
+  const absl::Duration passed = absl::Now() - phases_.back().second;
+  const std::int64_t steps = progress_.steps_done - steps_before_phase_;
+  if (passed < absl::Seconds(2) || steps < 20) return;
+  progress_.steps_per_second = static_cast<double>(steps) / absl::ToDoubleSeconds(passed);
+}
+
 void BuildRun::Notify() {
+  MeasureRate();
   change_pending_ = false;
   last_notified_ = absl::Now();
   parts_.on_change(progress_, log_.size_bytes());
@@ -115,9 +127,12 @@ host::Sandbox BuildRun::Describe(const BuildCommand& command) const {
   host::Sandbox sandbox;
   sandbox.label = fmt::format("{} {}", parts_.name, command.label);
   sandbox.run_as = parts_.run_as;
-  sandbox.binds = {{parts_.directories.source, "/src", host::Access::kReadOnly},
-                   {parts_.directories.build, "/build", host::Access::kWritable},
-                   {parts_.directories.ccache, "/ccache", host::Access::kWritable}};
+  sandbox.binds = {
+      {parts_.directories.source, "/src", host::Access::kReadOnly},
+      {parts_.directories.build, "/build", host::Access::kWritable},
+      {parts_.directories.ccache, "/ccache", host::Access::kWritable},
+      {parts_.directories.trusted_ccache, "/ccache-trusted",
+       parts_.trust == Trust::kTrusted ? host::Access::kWritable : host::Access::kReadOnly}};
   sandbox.argv = command.argv;
   // The statistics log is what cache hits are counted from; DEPEND takes what the compiler itself
   // says of its inputs instead of preprocessing everything twice.
@@ -128,6 +143,13 @@ host::Sandbox BuildRun::Describe(const BuildCommand& command) const {
                          "CCACHE_DEPEND=1",
                          "CCACHE_STATSLOG=/build/.kdbg/ccache.log",
                          fmt::format("CCACHE_MAXSIZE={}M", parts_.ccache_limit_mib)};
+  if (parts_.trust == Trust::kTrusted) {
+    sandbox.environment.insert(
+        sandbox.environment.end(),
+        {"CCACHE_REMOTE_STORAGE=file:/ccache-trusted|umask=022", "CCACHE_REMOTE_ONLY=1"});
+  } else {
+    sandbox.environment.push_back("CCACHE_REMOTE_STORAGE=file:/ccache-trusted|read-only");
+  }
   sandbox.working_directory = "/build";
   sandbox.limits = parts_.limits;
   return sandbox;

@@ -22,11 +22,19 @@
 
 namespace kdbg::build {
 
-// Where things are on the host, and by the paths of the sandbox: /src, /build, /ccache.
+// Where things are on the host, and by the paths of the sandbox: /src, /build, /ccache,
+// /ccache-trusted.
 struct BuildDirectories {
   std::filesystem::path source;
   std::filesystem::path build;
-  std::filesystem::path ccache;
+  std::filesystem::path ccache;          // the owner's own
+  std::filesystem::path trusted_ccache;  // everybody's
+};
+
+// Whose results a build may leave for others.
+enum class Trust {
+  kOwn,      // nobody's: it reads what is trusted and writes what is its owner's
+  kTrusted,  // everybody's: the service's own, of a trusted tree
 };
 
 struct BuildCommand {
@@ -52,6 +60,7 @@ class BuildRun {
     host::SandboxLimits limits;
     int jobs = 1;
     std::int64_t ccache_limit_mib = 0;
+    Trust trust = Trust::kOwn;
     std::stop_token stop;
     // Called a few times a second at most, on the build's thread.
     std::function<void(const BuildProgress&, std::int64_t log_size)> on_change;
@@ -99,12 +108,14 @@ class BuildRun {
   absl::Status Pump(int fd, FailureDiagnosis& diagnosis);
   void TakeOutput(std::string_view bytes, FailureDiagnosis& diagnosis);
   void Notify();
+  void MeasureRate();
   absl::Status Verdict(const host::SandboxResult& result, const FailureDiagnosis& diagnosis) const;
 
   Parts parts_;
   BuildLog log_;
   BuildProgress progress_;
   bool resumed_ = false;
+  std::int64_t steps_before_phase_ = 0;
   std::string line_;  // the line that is not complete yet
   bool change_pending_ = false;
   absl::Time last_notified_ = absl::InfinitePast();

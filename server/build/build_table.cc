@@ -7,6 +7,7 @@
 #include "proto/contract/error.h"
 #include "proto/support/status_macros.h"
 #include "server/build/stored_build.h"
+#include "server/source/trusted_sources.h"
 
 namespace kdbg::build {
 namespace {
@@ -42,7 +43,11 @@ CREATE TABLE build_workspaces (
 );
 CREATE TABLE build_indexes_wanted (artifact_id TEXT PRIMARY KEY);
 )"},
-    {"build", 2, "ALTER TABLE build_workspaces ADD COLUMN begun_steps INTEGER"},
+    {"build", 2, R"(
+ALTER TABLE build_workspaces ADD COLUMN begun_steps INTEGER;
+DROP INDEX builds_by_key;
+CREATE INDEX builds_by_key ON builds (key, owner);
+)"},
 };
 
 constexpr std::string_view kColumns =
@@ -177,9 +182,15 @@ absl::StatusOr<BuildRecord> BuildTable::NewestSuccessful(
 
 absl::StatusOr<BuildRecord> BuildTable::FindByKey(std::string_view owner, std::string_view key,
                                                   bool is_private) const {
-  return SelectOne(
-      "owner = ? AND key = ? AND state = ? AND is_private = ?",
-      {ToValue(owner), ToValue(key), ToValue(BuildState::kSucceeded), ToValue(is_private)}, "-");
+  return SelectOne("((owner = ? AND is_private = ?) OR owner = ?) AND key = ? AND state = ?",
+                   {ToValue(owner), ToValue(is_private), ToValue(source::kTrustedOwner),
+                    ToValue(key), ToValue(BuildState::kSucceeded)},
+                   "-");
+}
+
+absl::StatusOr<BuildRecord> BuildTable::FindNewest(std::string_view owner,
+                                                   std::string_view key) const {
+  return SelectOne("owner = ? AND key = ?", {ToValue(owner), ToValue(key)}, "-");
 }
 
 absl::StatusOr<std::vector<BuildRecord>> BuildTable::List(const Builds::ListQuery& query) const {

@@ -46,7 +46,9 @@ class BuildTable {
                                             std::string_view request_id) const;
   absl::StatusOr<BuildRecord> NewestSuccessful(std::string_view owner, BuildKind kind,
                                                std::optional<Architecture> architecture) const;
-  // The newest success of this key that `is_private` allows to be answered with.
+  absl::StatusOr<BuildRecord> FindNewest(std::string_view owner, std::string_view key) const;
+  // The newest success of this key that may answer this owner: one of theirs, as private, or one
+  // that the service itself made.
   absl::StatusOr<BuildRecord> FindByKey(std::string_view owner, std::string_view key,
                                         bool is_private) const;
 

@@ -22,10 +22,12 @@
 #include "server/build/kernel_builder.h"
 #include "server/build/request_check.h"
 #include "server/build/toolchain.h"
+#include "server/host/disk_space.h"
 #include "server/host/sandbox.h"
 #include "server/observe/log.h"
 #include "server/source/object_database.h"
 #include "server/source/source_catalog.h"
+#include "server/source/trusted_sources.h"
 #include "server/store/artifact_store.h"
 
 namespace kdbg::build {
@@ -46,6 +48,11 @@ std::string WorkspaceName(const BuildRecord& record, const source::SourceRecord&
                      TraitsOf(ArchitectureOf(record.request)).name);
 }
 
+ActiveBuilds::Priority PriorityOf(const BuildRecord& record) {
+  return record.owner == source::kTrustedOwner ? ActiveBuilds::Priority::kBackground
+                                               : ActiveBuilds::Priority::kNormal;
+}
+
 }  // namespace
 
 class Builds::Impl {
@@ -59,6 +66,8 @@ class Builds::Impl {
 
   absl::Status Start();
   absl::StatusOr<BuildRecord> Create(std::string_view owner, BuildRequest request);
+  absl::StatusOr<std::optional<BuildRecord>> FindSame(std::string_view owner,
+                                                      const BuildRequest& request) const;
   absl::StatusOr<BuildRecord> Get(std::string_view id) const;
   absl::StatusOr<BuildRecord> Cancel(std::string_view id);
   absl::Status Delete(std::string_view id);
@@ -72,7 +81,10 @@ class Builds::Impl {
   Subscribers<const std::string&>& log_changes() { return log_changes_; }
 
  private:
+  absl::StatusOr<std::string> KeyOf(const BuildRequest& request,
+                                    const source::SourceRecord& source) const;
   absl::Status CheckSandbox();
+  absl::Status CheckDisk() const;
   absl::StatusOr<BuildRecord> AnswerAtOnce(BuildRecord record);
   // NOT_FOUND when nobody makes the same.
   absl::StatusOr<BuildRecord> Join(BuildRecord record);
@@ -120,7 +132,7 @@ absl::Status Builds::Impl::Start() {
     KDBG_RETURN_IF_ERROR(table_.Update(record));
     // Those that shared one work share one again; their logs are the same file already.
     const auto work = SkipsCache(record.request) ? std::nullopt : active_.FindWork(record);
-    if (!work || !active_.Join(work->id, record)) active_.Add(std::move(record));
+    if (!work || !active_.Join(work->id, record)) active_.Add(record, PriorityOf(record));
   }
   indexer_ = std::make_unique<GdbIndexer>(parts_, table_, settings_.index_directory);
   for (int i = 0; i < std::max(1, settings_.parallel); ++i) {
@@ -141,6 +153,27 @@ absl::Status Builds::Impl::CheckSandbox() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> Builds::Impl::KeyOf(const BuildRequest& request,
+                                                const source::SourceRecord& source) const {
+  KDBG_ASSIGN_OR_RETURN(const Toolchain toolchain, FindToolchainFor(request));
+  return ActionKey(request, source.tree, toolchain);
+}
+
+absl::StatusOr<std::optional<BuildRecord>> Builds::Impl::FindSame(
+    std::string_view owner, const BuildRequest& request) const {
+  KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source, parts_.sources.Get(request.source_id));
+  KDBG_ASSIGN_OR_RETURN(const std::string key, KeyOf(request, source));
+  auto newest = table_.FindNewest(owner, key);
+  if (absl::IsNotFound(newest.status())) return std::nullopt;
+  KDBG_RETURN_IF_ERROR(newest.status());
+  BuildRecord build = Current(*std::move(newest));
+  bool counts = !IsFinal(build.state);
+  if (build.failure) counts = build.failure->fault != Fault::kHost;
+  if (!build.artifact_id.empty()) counts = parts_.artifacts.Get(build.artifact_id).ok();
+  if (!counts) return std::nullopt;
+  return build;
+}
+
 absl::StatusOr<BuildRecord> Builds::Impl::Create(std::string_view owner, BuildRequest request) {
   if (!request.request_id.empty()) {
     auto earlier = table_.FindByRequest(owner, request.request_id);
@@ -153,12 +186,11 @@ absl::StatusOr<BuildRecord> Builds::Impl::Create(std::string_view owner, BuildRe
         ResolveInputs({parts_.uploads, table_, parts_.artifacts, parts_.blobs}, *initramfs));
   }
   KDBG_RETURN_IF_ERROR(CheckSandbox());
-  KDBG_ASSIGN_OR_RETURN(const Toolchain toolchain, FindToolchainFor(request));
 
   BuildRecord record;
   record.id = NewId("b");
   record.owner = std::string(owner);
-  record.key = ActionKey(request, source.tree, toolchain);
+  KDBG_ASSIGN_OR_RETURN(record.key, KeyOf(request, source));
   record.request = std::move(request);
   record.workspace = WorkspaceName(record, source);
   record.create_time = parts_.clock.Now();
@@ -208,11 +240,26 @@ absl::StatusOr<BuildRecord> Builds::Impl::Join(BuildRecord record) {
   return nobody;
 }
 
+// A build that fills the disk hurts everybody; one that is refused says what helps.
+absl::Status Builds::Impl::CheckDisk() const {
+  KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(settings_.logs_directory));
+  if (disk.free_bytes >= settings_.free_space_floor_bytes) return absl::OkStatus();
+  return MakeError(
+      absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
+      fmt::format(
+          "the server's disk has {} MiB left, and nothing new is begun below {} MiB: delete "
+          "artifacts (kdbgctl artifact list, artifact rm) and sources (source rm), or ask "
+          "an admin for a larger disk",
+          disk.free_bytes >> 20, settings_.free_space_floor_bytes >> 20),
+      {{"path", settings_.logs_directory.string()}}, absl::Minutes(5));
+}
+
 absl::StatusOr<BuildRecord> Builds::Impl::Enqueue(BuildRecord record) {
+  KDBG_RETURN_IF_ERROR(CheckDisk());
   KDBG_RETURN_IF_ERROR(active_.CheckRoom());
   KDBG_RETURN_IF_ERROR(BuildLog::Open(LogPath(record.id), settings_.log_limit_bytes).status());
   KDBG_RETURN_IF_ERROR(table_.Insert(record));
-  record.progress.queue_position = active_.Add(record);
+  record.progress.queue_position = active_.Add(record, PriorityOf(record));
   return record;
 }
 
@@ -291,6 +338,10 @@ void Builds::Impl::OnChange(const std::string& work, const BuildProgress& progre
 void Builds::Impl::Work() {
   while (const auto started = active_.Next(parts_.clock.Now())) {
     const std::vector<BuildRecord> ended = Do(*started);
+    if (ended.empty() && active_.Requeue(started->work)) {
+      for (const BuildRecord& member : started->members) changes_.Notify(Current(member));
+      continue;
+    }
     active_.Remove(started->work);
     // After they have left the list: who is told looks at the database.
     for (const BuildRecord& record : ended) AnnounceEnd(record);
@@ -320,7 +371,8 @@ std::vector<BuildRecord> Builds::Impl::Do(const ActiveBuilds::Started& started) 
   if (!done.ok()) {
     // Those that the end of the daemon interrupts stay RUNNING in the database: the next start
     // queues them again.
-    if (active_.ending() && !cancelled && started.stop.stop_requested()) return {};
+    // So do those that made room: they are queued again at once.
+    if (!cancelled && started.stop.stop_requested()) return {};
     return Conclude(active_.Close(work), done.status(), cancelled);
   }
   const BuildRecord& eldest = done->front();
@@ -366,6 +418,11 @@ Builds::~Builds() = default;
 
 absl::StatusOr<BuildRecord> Builds::Create(std::string_view owner, BuildRequest request) {
   return impl_->Create(owner, std::move(request));
+}
+
+absl::StatusOr<std::optional<BuildRecord>> Builds::FindSame(std::string_view owner,
+                                                            const BuildRequest& request) const {
+  return impl_->FindSame(owner, request);
 }
 
 absl::StatusOr<BuildRecord> Builds::Get(std::string_view id) const { return impl_->Get(id); }

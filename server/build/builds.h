@@ -30,6 +30,7 @@ class SandboxRunner;
 }
 namespace kdbg::source {
 class ObjectDatabase;
+class SeedStore;
 class SourceCatalog;
 class UploadStore;
 class Workspaces;
@@ -51,7 +52,8 @@ struct BuildSettings {
   std::int64_t memory_limit_bytes = 0;  // of one build; 0: three quarters of the host's
   int process_limit = 4096;
   absl::Duration time_limit = absl::Hours(2);
-  std::int64_t ccache_limit_mib = 5120;  // per owner
+  std::int64_t ccache_limit_mib = 5120;     // per owner
+  std::int64_t free_space_floor_bytes = 0;  // with less on the disk nothing new is begun
   std::int64_t log_limit_bytes = std::int64_t{256} << 20;
 };
 
@@ -64,6 +66,7 @@ struct BuildParts {
   source::ObjectDatabase& objects;
   source::Workspaces& workspaces;
   source::UploadStore& uploads;
+  source::SeedStore& seeds;
   host::SandboxRunner& runner;
   const Clock& clock;
   // The uid an owner's builds run under; nullopt when the daemon is not root.
@@ -84,6 +87,11 @@ class Builds {
   // QUEUED, or SUCCEEDED at once when the store has the answer. Codes as CreateBuild says.
   // Idempotent by request_id of the same owner.
   absl::StatusOr<BuildRecord> Create(std::string_view owner, BuildRequest request);
+
+  // The newest build of this owner that Create would make again: it has not ended, has its artifact
+  // still, or failed by its own fault. nullopt when there is none.
+  absl::StatusOr<std::optional<BuildRecord>> FindSame(std::string_view owner,
+                                                      const BuildRequest& request) const;
 
   // NOT_FOUND all three.
   absl::StatusOr<BuildRecord> Get(std::string_view id) const;

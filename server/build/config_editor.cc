@@ -131,7 +131,8 @@ absl::StatusOr<BuildRun> ConfigEditor::Work::Prepare(const BuildParts& parts,
   KDBG_RETURN_IF_ERROR(MakeDirectory(scratch, 0700));
   const BuildDirectories directories{.source = scratch / "src",
                                      .build = scratch / "build",
-                                     .ccache = parts.workspaces.CcacheDir(owner)};
+                                     .ccache = parts.workspaces.CcacheDir(owner),
+                                     .trusted_ccache = parts.workspaces.trusted_ccache_dir()};
   for (const fs::path& path : {directories.source, directories.build}) {
     KDBG_RETURN_IF_ERROR(MakeDirectory(path, 0755));
   }

@@ -156,7 +156,10 @@ absl::Status ReadBuild(Section section, Build& build) {
   section.Read("process_limit", build.process_limit, 16, 1000000);
   section.Read("time_limit", build.time_limit);
   section.Read("ccache_limit_mib", build.ccache_limit_mib, 16, kMaxMib);
+  section.Read("free_space_floor_mib", build.free_space_floor_mib, 0, kMaxMib);
+  section.Read("workspace_age", build.workspace_age);
   section.Read("allowed_source_paths", build.allowed_source_paths);
+  section.Read("trusted_kernel_configs", build.trusted_kernel_configs);
   return section.Finish();
 }
 

@@ -42,8 +42,11 @@ struct Build {
   std::int64_t memory_limit_mib = 0;  // of one build; 0: three quarters of the host's
   int process_limit = 4096;
   absl::Duration time_limit = absl::Hours(2);
-  std::int64_t ccache_limit_mib = 5120;                     // per owner
-  std::vector<std::filesystem::path> allowed_source_paths;  // for sources named by a server path
+  std::int64_t ccache_limit_mib = 5120;             // per owner
+  std::int64_t free_space_floor_mib = 2048;         // with less on the disk no build is begun
+  absl::Duration workspace_age = absl::Hours(336);  // unused for longer, it is removed
+  std::vector<std::filesystem::path> allowed_source_paths;     // for sources named by a server path
+  std::vector<std::string> trusted_kernel_configs = {"tiny"};  // that the service itself builds
 };
 
 struct Session {

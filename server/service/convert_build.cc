@@ -145,6 +145,10 @@ v1::BuildProgress ProgressOf(const build::BuildRecord& record, absl::Time now) {
   message.set_cache_hits(progress.cache_hits);
   message.set_cache_misses(progress.cache_misses);
   message.set_queue_position(progress.queue_position);
+  if (const auto left = progress.TimeLeft()) {
+    message.set_steps_per_second(progress.steps_per_second);
+    Set(*left, message.mutable_time_left());
+  }
   if (record.start_time) {
     Set(record.end_time.value_or(now) - *record.start_time, message.mutable_elapsed());
   }

@@ -25,6 +25,7 @@ inline constexpr RpcRule kRpcTable[] = {
     {"SourceService/ListSources", access::Verb::kList, access::ResourceKind::kSource},
     {"SourceService/WatchSource", access::Verb::kSee, access::ResourceKind::kSource},
     {"SourceService/DeleteSource", access::Verb::kDelete, access::ResourceKind::kSource},
+    {"SourceService/TrustSource", access::Verb::kTrust, access::ResourceKind::kSource},
     {"SourceService/ReadSourceFiles", access::Verb::kRead, access::ResourceKind::kSource},
 
     {"BuildService/CreateBuild", access::Verb::kCreate, access::ResourceKind::kBuild},

@@ -9,6 +9,7 @@
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
 #include "proto/support/status_macros.h"
+#include "server/observe/log.h"
 #include "server/service/convert_common.h"
 #include "server/service/convert_source.h"
 #include "server/service/page.h"
@@ -223,6 +224,23 @@ grpc::ServerUnaryReactor* SourceServiceImpl::DeleteSource(Context* context,
                     KDBG_RETURN_IF_ERROR(RefuseIfInUse(*source));
                     return sources_.Delete(source->id);
                   });
+}
+
+grpc::ServerUnaryReactor* SourceServiceImpl::TrustSource(Context* context,
+                                                         const v1::TrustSourceRequest* request,
+                                                         v1::Source* response) {
+  return RunUnary(
+      gate_, context, Rpc("SourceService/TrustSource"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source, Find(call, request->name()));
+        KDBG_ASSIGN_OR_RETURN(const source::SourceRecord trusted, trusted_.Trust(source.id));
+        *response = ToMessage(trusted);
+        // It is trusted now, whether or not its builds can be queued just yet.
+        if (absl::Status queued = trusted_builds_.KeepUp(); !queued.ok()) {
+          spdlog::warn("builds of trusted sources: {}", queued.ToString());
+        }
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerWriteReactor<v1::SourceFileChunk>* SourceServiceImpl::ReadSourceFiles(

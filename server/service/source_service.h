@@ -8,9 +8,11 @@
 #include "absl/status/statusor.h"
 #include "kdbg/v1/source_service.grpc.pb.h"
 #include "server/build/builds.h"
+#include "server/build/trusted_builds.h"
 #include "server/service/call_gate.h"
 #include "server/source/object_database.h"
 #include "server/source/source_catalog.h"
+#include "server/source/trusted_sources.h"
 #include "server/source/upload_store.h"
 
 namespace kdbg::service {
@@ -18,8 +20,15 @@ namespace kdbg::service {
 class SourceServiceImpl final : public v1::SourceService::CallbackService {
  public:
   SourceServiceImpl(CallGate& gate, source::SourceCatalog& sources, source::UploadStore& uploads,
-                    source::ObjectDatabase& objects, build::Builds& builds)
-      : gate_(gate), sources_(sources), uploads_(uploads), objects_(objects), builds_(builds) {}
+                    source::ObjectDatabase& objects, build::Builds& builds,
+                    source::TrustedSources& trusted, build::TrustedBuilds& trusted_builds)
+      : gate_(gate),
+        sources_(sources),
+        uploads_(uploads),
+        objects_(objects),
+        builds_(builds),
+        trusted_(trusted),
+        trusted_builds_(trusted_builds) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* CreateUpload(Context* context, const v1::CreateUploadRequest* request,
@@ -41,6 +50,8 @@ class SourceServiceImpl final : public v1::SourceService::CallbackService {
                                                     const v1::GetSourceRequest* request) override;
   grpc::ServerUnaryReactor* DeleteSource(Context* context, const v1::DeleteSourceRequest* request,
                                          google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* TrustSource(Context* context, const v1::TrustSourceRequest* request,
+                                        v1::Source* response) override;
   grpc::ServerWriteReactor<v1::SourceFileChunk>* ReadSourceFiles(
       Context* context, const v1::ReadSourceFilesRequest* request) override;
 
@@ -55,6 +66,8 @@ class SourceServiceImpl final : public v1::SourceService::CallbackService {
   source::UploadStore& uploads_;
   source::ObjectDatabase& objects_;
   build::Builds& builds_;
+  source::TrustedSources& trusted_;
+  build::TrustedBuilds& trusted_builds_;
 };
 
 }  // namespace kdbg::service

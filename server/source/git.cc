@@ -41,7 +41,9 @@ Subprocess::Options Git::Command(std::vector<std::string> arguments) const {
        {"core.hooksPath=/dev/null", "core.attributesFile=/dev/null", "core.excludesFile=/dev/null",
         // A tree may hold any name that Linux takes; the archive reader has refused .git.
         "core.protectNTFS=false", "core.protectHFS=false", "core.symlinks=true",
-        "core.fileMode=true", "gc.auto=0", "maintenance.auto=false", "advice.detachedHead=false"}) {
+        // Linking a file elsewhere changes its ctime, not the file.
+        "core.fileMode=true", "core.trustctime=false", "gc.auto=0", "maintenance.auto=false",
+        "advice.detachedHead=false"}) {
     options.argv.insert(options.argv.end(), {"-c", setting});
   }
   options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());

@@ -10,7 +10,9 @@
 #include "proto/support/file.h"
 #include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
+#include "proto/support/subprocess.h"
 #include "server/base/disk_error.h"
+#include "server/source/git.h"
 
 namespace kdbg::source {
 namespace {
@@ -38,6 +40,25 @@ absl::Status RemoveTreeOurselves(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   return error ? DiskError(error.value(), "remove", path) : absl::OkStatus();
+}
+
+enum class CopyKind {
+  kBytes,  // reflinks where the file system has them
+  kLink,   // one file with two names
+};
+
+// Time stamps and modes kept, links not followed. What is copied belongs to us.
+absl::Status CopyTree(const fs::path& from, const fs::path& to, CopyKind kind,
+                      const std::stop_token& stop) {
+  Subprocess::Options copy;
+  copy.argv = {"cp", "--archive", "--no-target-directory"};
+  if (kind == CopyKind::kLink) {
+    copy.argv.push_back("--link");
+  } else {
+    copy.argv.insert(copy.argv.end(), {"--reflink=auto", "--no-preserve=ownership"});
+  }
+  copy.argv.insert(copy.argv.end(), {"--", from.string(), to.string()});
+  return Git::Run(std::move(copy), stop).status();
 }
 
 // Of this run of the kernel; empty when it cannot be known, which no record matches for long.
@@ -104,6 +125,38 @@ absl::Status Workspaces::Lease::ClearBuild() {
   return WithDiskReason(MakeDirectories(build_dir(), 0755), build_dir());
 }
 
+absl::Status Workspaces::Lease::Harvest(const fs::path& to, std::stop_token stop) {
+  const fs::path home = workspaces_->root_ / id_;
+  KDBG_RETURN_IF_ERROR(CopyTree(home / "src", to / "src", CopyKind::kLink, stop));
+  KDBG_RETURN_IF_ERROR(CopyTree(home / "index", to / "index", CopyKind::kBytes, stop));
+  std::error_code error;
+  fs::rename(build_dir(), to / "build", error);
+  if (error) return DiskError(error.value(), "move", build_dir());
+  return WithDiskReason(MakeDirectories(build_dir(), 0755), build_dir());
+}
+
+absl::Status Workspaces::Lease::Plant(const fs::path& from, std::string_view tree,
+                                      std::stop_token stop) {
+  const fs::path home = workspaces_->root_ / id_;
+  KDBG_RETURN_IF_ERROR(workspaces_->SetTree(id_, ""));
+  KDBG_RETURN_IF_ERROR(workspaces_->remove_tree_(build_dir()));
+  for (const char* name : {"src", "index", "index.unfinished"}) {
+    KDBG_RETURN_IF_ERROR(RemoveTreeOurselves(home / name));
+  }
+  absl::Status status = CopyTree(from / "src", home / "src", CopyKind::kLink, stop);
+  status.Update(CopyTree(from / "index", home / "index", CopyKind::kBytes, stop));
+  status.Update(CopyTree(from / "build", build_dir(), CopyKind::kBytes, stop));
+  if (status.ok()) return workspaces_->SetTree(id_, tree);
+  // As empty as it was.
+  for (const char* name : {"src", "index", "build"}) {
+    RemoveTreeOurselves(home / name).IgnoreError();
+  }
+  for (const fs::path& folder : {source_dir(), build_dir()}) {
+    KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(folder, 0755), folder));
+  }
+  return status;
+}
+
 // ---- Workspaces
 
 std::span<const state::Migration> Workspaces::Migrations() { return kMigrations; }
@@ -124,6 +177,11 @@ absl::StatusOr<std::unique_ptr<Workspaces>> Workspaces::Open(const fs::path& roo
                                                              RemoveTree remove_tree) {
   KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(root, 0700), root));
   KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(root / "ccache", 0700), root));
+  const fs::path trusted = root / "ccache" / "trusted";
+  std::error_code error;
+  if (!fs::exists(trusted, error)) {
+    KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(trusted, 0755), trusted));
+  }
   if (!remove_tree) remove_tree = RemoveTreeOurselves;
   return std::unique_ptr<Workspaces>(
       new Workspaces(root, database, objects, clock, std::move(remove_tree)));
@@ -139,6 +197,8 @@ std::string Workspaces::IdOf(std::string_view owner, std::string_view name) {
 fs::path Workspaces::CcacheDir(std::string_view owner) const {
   return root_ / "ccache" / Sha256Hex(owner).substr(0, kIdDigits);
 }
+
+fs::path Workspaces::trusted_ccache_dir() const { return root_ / "ccache" / "trusted"; }
 
 absl::StatusOr<Workspaces::Lease> Workspaces::Acquire(std::string_view owner,
                                                       std::string_view name) {
@@ -218,6 +278,18 @@ absl::Status Workspaces::Delete(std::string_view id) {
   return database_.Write([&](Transaction& transaction) {
     return transaction.Execute("DELETE FROM workspaces WHERE id = ?", known).status();
   });
+}
+
+absl::Status Workspaces::RemoveUnused(absl::Duration age, std::stop_token stop) {
+  KDBG_ASSIGN_OR_RETURN(const std::vector<WorkspaceRecord> oldest_first, List(std::nullopt));
+  absl::Status all;
+  for (const WorkspaceRecord& workspace : oldest_first) {
+    if (workspace.last_used_time > clock_.Now() - age) break;
+    if (stop.stop_requested()) return absl::CancelledError("stopped");
+    const absl::Status deleted = Delete(workspace.id);
+    if (!absl::IsAborted(deleted)) all.Update(deleted);
+  }
+  return all;
 }
 
 absl::StatusOr<Workspaces::Content> Workspaces::ContentOf(std::string_view id) const {

@@ -1,8 +1,9 @@
 // Workspaces: one line of work of one owner, as a work tree and a build directory that persist, so
 // that a small change rebuilds little. A lease gives one build at a time the use of one.
 //
-// On disk: <root>/<id>/{src,build,index} and <root>/ccache/<owner>. The folders above are 0700; the
-// sandbox reaches src, build and ccache through descriptors. Thread-safe; Checkout blocks for git.
+// On disk: <root>/<id>/{src,build,index}, <root>/ccache/<owner> and <root>/ccache/trusted. The
+// folders above are 0700; the sandbox reaches them through descriptors. Thread-safe; Checkout
+// blocks for git.
 #pragma once
 
 #include <filesystem>
@@ -58,6 +59,13 @@ class Workspaces {
     // Empties build_dir.
     absl::Status ClearBuild();
 
+    // Moves build_dir to `to`/build, leaving an empty one, and lays a copy of the work tree and its
+    // index beside it: files are shared, time stamps kept.
+    absl::Status Harvest(const std::filesystem::path& to, std::stop_token stop = {});
+    // The reverse, by copies, in place of all this workspace holds. `tree` is what `from`/src is.
+    absl::Status Plant(const std::filesystem::path& from, std::string_view tree,
+                       std::stop_token stop = {});
+
    private:
     friend class Workspaces;
     Lease(Workspaces* workspaces, std::string id, std::string owner);
@@ -88,10 +96,15 @@ class Workspaces {
   // who waits, and in which order, is the caller's queue.
   absl::StatusOr<Lease> Acquire(std::string_view owner, std::string_view name);
 
+  // The cache that all builds read and only those of the service, from trusted trees, write.
+  std::filesystem::path trusted_ccache_dir() const;
+
   // Least recently used first.
   absl::StatusOr<std::vector<WorkspaceRecord>> List(std::optional<std::string> owner) const;
   // Idempotent; ABORTED (kHolderBusy) while leased.
   absl::Status Delete(std::string_view id);
+  // Those that nobody has leased for `age`; what is in use stays. CANCELLED after `stop`.
+  absl::Status RemoveUnused(absl::Duration age, std::stop_token stop);
 
  private:
   Workspaces(std::filesystem::path root, state::Database& database, ObjectDatabase& objects,

@@ -54,6 +54,15 @@ TEST_F(BuildTest, ATarballTravelsOnceAndIsKnownByItsDigestThen) {
   EXPECT_EQ(state().uploads.begin()->second, std::string(2'000'000, 'x'));
 }
 
+TEST_F(BuildTest, TheRateAndWhatIsLeftAreShownAndThatItIsAnEstimate) {
+  v1::BuildProgress& progress = *state().watch_steps[0].mutable_progress();
+  progress.set_steps_expected_estimated(true);
+  progress.set_steps_per_second(6.4);
+  progress.mutable_time_left()->set_seconds(75);
+  EXPECT_THAT(Run({"build", "watch", "b-1"}).err,
+              HasSubstr("3/10 objects (estimated), 6/s, 1m15s left"));
+}
+
 TEST_F(BuildTest, ABrokenUploadGoesOnFromWhereItBroke) {
   state().break_upload_after = 1'000'000;
   const std::string tarball = WriteFile("linux.tar", std::string(4'000'000, 'y'));

@@ -38,7 +38,8 @@ std::unique_ptr<state::Database> OpenDatabase(const std::filesystem::path& path)
   std::vector<state::Migration> migrations;
   for (const auto& part : {store::ArtifactStore::Migrations(), source::UploadStore::Migrations(),
                            source::SourceCatalog::Migrations(), source::Workspaces::Migrations(),
-                           build::Builds::Migrations(), session::SessionMigrations()}) {
+                           source::SeedStore::Migrations(), build::Builds::Migrations(),
+                           session::SessionMigrations()}) {
     migrations.insert(migrations.end(), part.begin(), part.end());
   }
   return Need(state::Database::Open(path, migrations), "database");
@@ -85,15 +86,20 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
            "sources");
   workspaces_ = Need(source::Workspaces::Open(root / "workspaces", *database_, *objects_, clock_),
                      "workspaces");
+  seeds_ = Need(source::SeedStore::Open(root / "seeds", *database_, *objects_, clock_), "seeds");
+  trusted_ = std::make_unique<source::TrustedSources>(*database_, *objects_, clock_);
   build::BuildSettings build_settings;
   build_settings.logs_directory = root / "logs";
   build_settings.index_directory = root / "gdb-index";
-  const build::BuildParts parts{*database_,   *artifacts_, *blobs_, *sources_, *objects_,
-                                *workspaces_, *uploads_,   runner_, clock_,    OwnIdentity};
+  const build::BuildParts parts{*database_, *artifacts_,  *blobs_,    *sources_,
+                                *objects_,  *workspaces_, *uploads_,  *seeds_,
+                                runner_,    clock_,       OwnIdentity};
   builds_ = Need(build::Builds::Open(parts, build_settings), "builds");
   build::ConfigEditorSettings editor_settings;
   editor_settings.directory = root / "workspaces/editors";
   editors_ = Need(build::ConfigEditors::Open(parts, editor_settings), "editors");
+  trusted_builds_ =
+      std::make_unique<build::TrustedBuilds>(*builds_, *trusted_, build::TrustedBuildSettings{});
 
   hypervisor_.on_create = [this](const vm::DomainSpec& spec) { return OnCreate(spec); };
   watcher_ = Need(guest::IoWatcher::Start(), "watcher");
@@ -106,8 +112,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   sessions_ = Need(session::Sessions::Open(*session_parts_, session_limits), "sessions");
 
   gate_ = std::make_unique<service::CallGate>(users_, clock_, service::GateLimits{});
-  services_.push_back(std::make_unique<service::SourceServiceImpl>(*gate_, *sources_, *uploads_,
-                                                                   *objects_, *builds_));
+  services_.push_back(std::make_unique<service::SourceServiceImpl>(
+      *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_));
   services_.push_back(std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,
                                                                   *uploads_, *editors_, clock_));
   services_.push_back(

@@ -18,6 +18,7 @@
 #include "kdbg/v1/source_service.grpc.pb.h"
 #include "server/build/builds.h"
 #include "server/build/config_editor.h"
+#include "server/build/trusted_builds.h"
 #include "server/gdb/gateway.h"
 #include "server/gdb/io_thread.h"
 #include "server/guest/io_watcher.h"
@@ -30,7 +31,9 @@
 #include "server/session/session_parts.h"
 #include "server/session/sessions.h"
 #include "server/source/object_database.h"
+#include "server/source/seed_store.h"
 #include "server/source/source_catalog.h"
+#include "server/source/trusted_sources.h"
 #include "server/source/upload_store.h"
 #include "server/source/workspace.h"
 #include "server/state/database.h"
@@ -117,9 +120,12 @@ class TestDaemon {
   std::unique_ptr<source::ObjectDatabase> objects_;
   std::unique_ptr<source::SourceCatalog> sources_;
   std::unique_ptr<source::Workspaces> workspaces_;
+  std::unique_ptr<source::SeedStore> seeds_;
+  std::unique_ptr<source::TrustedSources> trusted_;
   host::FakeSandboxRunner runner_;
   std::unique_ptr<build::Builds> builds_;
   std::unique_ptr<build::ConfigEditors> editors_;
+  std::unique_ptr<build::TrustedBuilds> trusted_builds_;
   FakeHypervisor hypervisor_;
   absl::Mutex mutex_;
   std::map<std::string, Machine> machines_ ABSL_GUARDED_BY(mutex_);  // by session id

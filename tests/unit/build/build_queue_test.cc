@@ -43,6 +43,25 @@ TEST(BuildQueueTest, WhoHasLessRunningGoesFirst) {
   EXPECT_EQ(queue.Start()->id, "2");
 }
 
+TEST(BuildQueueTest, WhoWasServedLongestAgoGoesFirst) {
+  BuildQueue queue;
+  for (const char* id : {"1", "2", "3"}) queue.Add({id, "alice", id});
+  const auto first = queue.Start();
+  queue.Add({"4", "bob", "x"});
+  queue.Finish(*first);
+  EXPECT_EQ(queue.Start()->id, "4");
+}
+
+TEST(BuildQueueTest, TheServiceItselfWaitsForEverybody) {
+  BuildQueue queue;
+  queue.Add({"1", "service", "a", true});
+  queue.Add({"2", "alice", "a"});
+  queue.Add({"3", "alice", "b"});
+  EXPECT_EQ(queue.Start()->id, "2");
+  EXPECT_EQ(queue.Start()->id, "3");
+  EXPECT_EQ(queue.Start()->id, "1");
+}
+
 TEST(BuildQueueTest, WhatWasRemovedNeverStarts) {
   BuildQueue queue;
   queue.Add({"1", "alice", "a"});

@@ -1,237 +1,11 @@
-#include "server/build/builds.h"
-
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 
-#include <filesystem>
-#include <fstream>
-#include <functional>
-#include <memory>
-#include <string>
-
-#include "absl/synchronization/notification.h"
-#include "proto/contract/error.h"
-#include "proto/support/subprocess.h"
-#include "server/base/clock.h"
-#include "server/source/object_database.h"
-#include "server/source/source_catalog.h"
-#include "server/source/upload_store.h"
-#include "server/source/workspace.h"
-#include "server/store/artifact_store.h"
-#include "server/store/blob_store.h"
-#include "tests/support/fake_sandbox_runner.h"
+#include "tests/unit/build/builds_fixture.h"
 
 namespace kdbg::build {
 namespace {
 
 using ::testing::HasSubstr;
-namespace fs = std::filesystem;
-
-constexpr std::string_view kConfig =
-    "CONFIG_DEBUG_INFO=y\nCONFIG_GDB_SCRIPTS=y\nCONFIG_KALLSYMS=y\nCONFIG_FRAME_POINTER=y\n"
-    "CONFIG_CC_VERSION_TEXT=\"gcc 12\"\n";
-
-void Write(const fs::path& path, std::string_view bytes) {
-  fs::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary) << bytes;
-}
-
-host::SandboxResult Ended(int code, host::EndCause cause) {
-  host::SandboxResult result;
-  result.status.code = code;
-  result.cause = cause;
-  return result;
-}
-
-// gdb's index is made beside whatever else runs, so it must not take what a test laid out for a
-// build.
-class RoutingRunner : public host::SandboxRunner {
- public:
-  absl::StatusOr<std::unique_ptr<host::SandboxRun>> Start(const host::Sandbox& sandbox, int in,
-                                                          int out, int error) override {
-    host::FakeSandboxRunner& to = sandbox.argv[0] == "gdb" ? for_gdb : for_builds;
-    return to.Start(sandbox, in, out, error);
-  }
-  host::SandboxAbility Probe() override { return for_builds.Probe(); }
-
-  host::FakeSandboxRunner for_builds;
-  host::FakeSandboxRunner for_gdb;
-};
-
-// The real store, sources and workspaces; a runner that leaves the files a test wants.
-class BuildsTest : public ::testing::Test {
- protected:
-  BuildsTest() {
-    std::string name = ::testing::TempDir() + "kdbg-builds-XXXXXX";
-    directory_ = ::mkdtemp(name.data());
-    OpenAll();
-  }
-  ~BuildsTest() override {
-    CloseAll();
-    fs::remove_all(directory_);
-  }
-
-  void OpenAll() {
-    std::vector<state::Migration> all;
-    for (const auto& some : {store::ArtifactStore::Migrations(), source::UploadStore::Migrations(),
-                             source::SourceCatalog::Migrations(), source::Workspaces::Migrations(),
-                             Builds::Migrations()}) {
-      all.insert(all.end(), some.begin(), some.end());
-    }
-    database_ = *state::Database::Open(directory_ / "state.db", all);
-    blobs_ = *store::BlobStore::Open(directory_ / "blobs");
-    artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
-    objects_ = *source::ObjectDatabase::Open(directory_ / "objects.git");
-    uploads_ = *source::UploadStore::Open(directory_ / "uploads", *database_, clock_, {});
-    source::SourceSettings settings;
-    settings.allowed_paths = {directory_};
-    sources_ = *source::SourceCatalog::Open(*database_, *objects_, *uploads_, clock_, settings);
-    workspaces_ = *source::Workspaces::Open(directory_ / "w", *database_, *objects_, clock_);
-    OpenBuilds();
-  }
-  void OpenBuilds() {
-    BuildParts parts{*database_,
-                     *artifacts_,
-                     *blobs_,
-                     *sources_,
-                     *objects_,
-                     *workspaces_,
-                     *uploads_,
-                     routing_runner_,
-                     clock_,
-                     [](std::string_view) -> absl::StatusOr<std::optional<host::Identity>> {
-                       return std::nullopt;
-                     }};
-    BuildSettings settings;
-    settings.logs_directory = directory_ / "logs";
-    settings.index_directory = directory_ / "gdb-index";
-    settings.jobs = 3;
-    builds_ = *Builds::Open(parts, settings);
-  }
-  void CloseAll() {
-    builds_.reset();
-    workspaces_.reset();
-    sources_.reset();
-  }
-
-  std::string Import(const std::string& name) {
-    const fs::path tarball = directory_ / (name + ".tar");
-    Subprocess::Options tar;
-    tar.argv = {"tar", "-C", directory_.string(), "-cf", tarball.string(), name};
-    EXPECT_TRUE(RunCommand(tar)->status.ok());
-    absl::Notification ready;
-    source::SourceOrigin origin;
-    origin.kind = source::OriginKind::kServerPath;
-    origin.text = tarball.string();
-    std::string id;
-    const Subscription subscription = sources_->Subscribe([&](const source::SourceRecord& source) {
-      if (source.state != source::SourceState::kImporting && !ready.HasBeenNotified()) {
-        ready.Notify();
-      }
-    });
-    source::SourceRequest request;
-    request.owner = "alice";
-    request.origin = origin;
-    const auto source = sources_->Create(request);
-    EXPECT_TRUE(source.ok()) << source.status();
-    if (sources_->Get(source->id)->state == source::SourceState::kImporting) {
-      ready.WaitForNotification();
-    }
-    EXPECT_EQ(sources_->Get(source->id)->project.empty(), name == "other");
-    return source->id;
-  }
-  std::string KernelSource(std::string_view main = "void start_kernel(void) {}\n") {
-    const fs::path tree = directory_ / "linux";
-    Write(tree / "Makefile", "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 7\n");
-    Write(tree / "kernel/fork.c", "");
-    Write(tree / "init/main.c", main);
-    Write(tree / "Kconfig",
-          "config NET\n\tbool \"n\"\nconfig INET\n\tbool \"i\"\n\tdepends on NET\n");
-    Write(tree / "scripts/gdb/linux/tasks.py", "pass\n");
-    Write(tree / "scripts/gdb/vmlinux-gdb.py", "pass\n");
-    return Import("linux");
-  }
-
-  // What `make` would leave: first the config, then the kernel.
-  void ExpectConfigure(std::string_view config = kConfig) {
-    runner_.Expect({.output = "configuring\n",
-                    .error = {},
-                    .result = {},
-                    .effect = [config = std::string(config)](const host::Sandbox& sandbox) {
-                      const auto path = [&](const char* name) {
-                        return host::FakeSandboxRunner::HostPath(sandbox, name);
-                      };
-                      Write(path("/build/.kdbg/work.config"), config);
-                      Write(path("/build/.config"), config);
-                    }});
-  }
-  // A command that says `output` and then runs until somebody ends it.
-  void ExpectUntilCancelled(absl::Notification& started, std::string output = {}) {
-    runner_.Expect({.output = std::move(output),
-                    .error = {},
-                    .result = {},
-                    .until_cancelled = true,
-                    .effect = [&](const host::Sandbox&) { started.Notify(); }});
-  }
-
-  void ExpectCompile(std::string vmlinux = KERNEL_WITH_DEBUG) {
-    runner_.Expect({.output = "  CC      init/main.o\n  CC      kernel/fork.o\n  LD      vmlinux\n",
-                    .error = {},
-                    .result = {},
-                    .effect = [vmlinux](const host::Sandbox& sandbox) {
-                      const fs::path build = host::FakeSandboxRunner::HostPath(sandbox, "/build/x");
-                      const fs::path at = build.parent_path();
-                      fs::copy_file(vmlinux, at / "vmlinux", fs::copy_options::overwrite_existing);
-                      Write(at / "arch/x86/boot/bzImage", "image");
-                      Write(at / "System.map", "0 T start_kernel\n");
-                      Write(at / "include/config/kernel.release", "6.1.7\n");
-                      Write(at / "scripts/gdb/linux/constants.py", "pass\n");
-                      Write(at / "compile_commands.json", "[]\n");
-                      Write(at / ".kdbg/ccache.log",
-                            "# a.c\ndirect_cache_hit\n# b.c\ncache_miss\n");
-                    }});
-  }
-
-  BuildRequest KernelRequestOf(const std::string& source) {
-    BuildRequest request;
-    request.source_id = source;
-    KernelRequest kernel;
-    kernel.architecture = Architecture::kX86_64;
-    request.spec = kernel;
-    return request;
-  }
-  BuildRecord Finish(const BuildRecord& build) {
-    absl::Notification done;
-    const Subscription subscription = builds_->Subscribe(build.id, [&](const BuildRecord& record) {
-      if (IsFinal(record.state) && !done.HasBeenNotified()) done.Notify();
-    });
-    if (!IsFinal(builds_->Get(build.id)->state)) done.WaitForNotification();
-    return *builds_->Get(build.id);
-  }
-  BuildRecord Run(const BuildRequest& request) {
-    const auto build = builds_->Create("alice", request);
-    EXPECT_TRUE(build.ok()) << build.status();
-    return Finish(*build);
-  }
-  std::string LogOf(const BuildRecord& build) {
-    return builds_->ReadLog(build.id, 0, 1 << 20)->data;
-  }
-
-  fs::path directory_;
-  SystemClock clock_;
-  RoutingRunner routing_runner_;
-  host::FakeSandboxRunner& runner_ = routing_runner_.for_builds;
-  std::unique_ptr<state::Database> database_;
-  std::unique_ptr<store::BlobStore> blobs_;
-  std::unique_ptr<store::ArtifactStore> artifacts_;
-  std::unique_ptr<source::ObjectDatabase> objects_;
-  std::unique_ptr<source::UploadStore> uploads_;
-  std::unique_ptr<source::SourceCatalog> sources_;
-  std::unique_ptr<source::Workspaces> workspaces_;
-  std::unique_ptr<Builds> builds_;
-};
 
 TEST_F(BuildsTest, AKernelBecomesAnArtifactWithEverythingGdbNeeds) {
   ExpectConfigure();
@@ -281,7 +55,7 @@ TEST_F(BuildsTest, TheSandboxSeesConstantPathsAndASourceItCannotWrite) {
   Run(KernelRequestOf(KernelSource()));
   ASSERT_GE(runner_.started().size(), 2u);
   const host::Sandbox sandbox = runner_.started()[1];
-  ASSERT_EQ(sandbox.binds.size(), 3u);
+  ASSERT_EQ(sandbox.binds.size(), 4u);
   EXPECT_EQ(sandbox.binds[0].inside, "/src");
   EXPECT_EQ(sandbox.binds[0].access, host::Access::kReadOnly);
   EXPECT_GT(sandbox.limits.memory_bytes, 0);
@@ -308,6 +82,7 @@ TEST_F(BuildsTest, TheSameRequestAgainIsAnsweredFromTheStore) {
   EXPECT_FALSE(Finish(*other).answered_from_store);
 }
 
+// What the service makes of a trusted source is everybody's.
 TEST_F(BuildsTest, TheConfigStepIsSkippedWhenNothingOfItChanged) {
   ExpectConfigure();
   ExpectCompile();
@@ -416,143 +191,6 @@ TEST_F(BuildsTest, CancelEndsARunningBuildAndAWaitingOne) {
 
 // make at the compile step until the test lets it go on.
 // The effect shares it, since the build may outlive the test's own hand on it.
-class HeldCompile {
- public:
-  std::function<void(const host::Sandbox&)> Effect() {
-    return [state = state_](const host::Sandbox&) {
-      state->started.Notify();
-      state->go_on.WaitForNotification();
-    };
-  }
-  void AwaitStart() { state_->started.WaitForNotification(); }
-  void GoOn() { state_->go_on.Notify(); }
-
- private:
-  struct State {
-    absl::Notification started;
-    absl::Notification go_on;
-  };
-  const std::shared_ptr<State> state_ = std::make_shared<State>();
-};
-
-TEST_F(BuildsTest, WhoAsksForWhatIsBeingMadeJoinsAndSeesTheOneLog) {
-  const std::string source = KernelSource();
-  HeldCompile held;
-  runner_.Expect({.output = "the one log\n", .error = {}, .result = {}, .effect = held.Effect()});
-  ExpectCompile();
-  const auto first = builds_->Create("alice", KernelRequestOf(source));
-  held.AwaitStart();
-  const auto second = builds_->Create("alice", KernelRequestOf(source));
-  ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_NE(second->id, first->id);
-  EXPECT_EQ(second->state, BuildState::kRunning);
-  held.GoOn();
-  EXPECT_EQ(Finish(*first).state, Finish(*second).state);
-  EXPECT_EQ(runner_.started().size(), 1u);  // its config is not left by the fake: it ends there
-  EXPECT_THAT(LogOf(*first), HasSubstr("the one log"));
-  EXPECT_EQ(LogOf(*first), LogOf(*second));
-  // Each is deleted by itself.
-  ASSERT_TRUE(builds_->Delete(first->id).ok());
-  EXPECT_THAT(LogOf(*second), HasSubstr("the one log"));
-}
-
-TEST_F(BuildsTest, ABuildStartsWhenItIsTakenUpNotWhenTheWorkerBeganToWait) {
-  ExpectConfigure();
-  ExpectCompile();
-  const BuildRecord build = Run(KernelRequestOf(KernelSource()));
-  ASSERT_EQ(build.state, BuildState::kSucceeded) << LogOf(build);
-  EXPECT_GE(*build.start_time, build.create_time);
-}
-
-TEST_F(BuildsTest, BuildsThatJoinedGetOneArtifact) {
-  const std::string source = KernelSource();
-  HeldCompile held;
-  runner_.Expect({.output = {}, .error = {}, .result = {}, .effect = held.Effect()});
-  const auto other = builds_->Create("bob", KernelRequestOf(source));
-  held.AwaitStart();  // the only worker is busy: both of alice's wait
-  const auto first = builds_->Create("alice", KernelRequestOf(source));
-  const auto second = builds_->Create("alice", KernelRequestOf(source));
-  EXPECT_EQ(builds_->Get(second->id)->progress.queue_position, 1);
-  ExpectConfigure();
-  ExpectCompile();
-  held.GoOn();
-  const BuildRecord one = Finish(*first);
-  const BuildRecord two = Finish(*second);
-  ASSERT_EQ(one.state, BuildState::kSucceeded) << LogOf(one);
-  EXPECT_EQ(two.state, BuildState::kSucceeded);
-  EXPECT_EQ(one.artifact_id, two.artifact_id);
-  EXPECT_EQ(LogOf(one), LogOf(two));
-}
-
-TEST_F(BuildsTest, CancellingOneOfTwoThatJoinedLeavesTheOther) {
-  const std::string source = KernelSource();
-  HeldCompile held;
-  ExpectConfigure();
-  runner_.Expect({.output = "  CC      init/main.o\n",
-                  .error = "/src/init/main.c:1:1: error: expected ';'\n",
-                  .result = Ended(2, host::EndCause::kExited),
-                  .effect = held.Effect()});
-  const auto first = builds_->Create("alice", KernelRequestOf(source));
-  held.AwaitStart();
-  const auto second = builds_->Create("alice", KernelRequestOf(source));
-  EXPECT_EQ(builds_->Cancel(first->id)->state, BuildState::kCancelled);
-  EXPECT_TRUE(builds_->ReadLog(first->id, 0, 1 << 20)->ended);
-  ASSERT_TRUE(builds_->Delete(first->id).ok());
-  // Who comes now joins what is left.
-  const auto third = builds_->Create("alice", KernelRequestOf(source));
-  EXPECT_EQ(third->state, BuildState::kRunning);
-  held.GoOn();
-  EXPECT_EQ(Finish(*second).failure->reason, Reason::kCompileError);
-  EXPECT_EQ(Finish(*third).failure->reason, Reason::kCompileError);
-  EXPECT_THAT(LogOf(*third), HasSubstr("init/main.o"));
-}
-
-TEST_F(BuildsTest, TheLastOneToCancelEndsTheWork) {
-  const std::string source = KernelSource();
-  absl::Notification started;
-  ExpectUntilCancelled(started);
-  const auto first = builds_->Create("alice", KernelRequestOf(source));
-  started.WaitForNotification();
-  const auto second = builds_->Create("alice", KernelRequestOf(source));
-  EXPECT_EQ(builds_->Cancel(second->id)->state, BuildState::kCancelled);
-  EXPECT_EQ(builds_->Get(first->id)->state, BuildState::kRunning);
-  EXPECT_EQ(builds_->Cancel(first->id)->state, BuildState::kCancelled);
-}
-
-TEST_F(BuildsTest, NobodyJoinsWhatHeMayNotHave) {
-  const std::string source = KernelSource();
-  HeldCompile held;
-  runner_.Expect({.output = {}, .error = {}, .result = {}, .effect = held.Effect()});
-  BuildRequest request = KernelRequestOf(source);
-  const auto first = builds_->Create("alice", request);
-  held.AwaitStart();
-  EXPECT_EQ(builds_->Create("bob", request)->state, BuildState::kQueued);
-  request.is_private = true;
-  EXPECT_EQ(builds_->Create("alice", request)->state, BuildState::kQueued);
-  request.is_private = false;
-  std::get<KernelRequest>(request.spec).skip_cache = true;
-  EXPECT_EQ(builds_->Create("alice", request)->state, BuildState::kQueued);
-  held.GoOn();
-}
-
-TEST_F(BuildsTest, AfterARestartOneLogGoesOnForAllThatJoined) {
-  const std::string source = KernelSource();
-  absl::Notification started;
-  ExpectUntilCancelled(started, "before\n");
-  const auto first = builds_->Create("alice", KernelRequestOf(source));
-  started.WaitForNotification();
-  const auto second = builds_->Create("alice", KernelRequestOf(source));
-  builds_.reset();
-  ExpectConfigure();
-  ExpectCompile();
-  OpenBuilds();
-  EXPECT_EQ(Finish(*first).state, BuildState::kSucceeded);
-  EXPECT_EQ(Finish(*second).artifact_id, Finish(*first).artifact_id);
-  EXPECT_THAT(LogOf(*second), ::testing::StartsWith("before\n"));
-  EXPECT_THAT(LogOf(*second), HasSubstr("CC      init/main.o"));
-  EXPECT_EQ(LogOf(*first), LogOf(*second));
-}
-
 TEST_F(BuildsTest, StepsAreCountedOnAfterARestart) {
   const std::string source = KernelSource();
   absl::Notification started;
@@ -567,6 +205,15 @@ TEST_F(BuildsTest, StepsAreCountedOnAfterARestart) {
   ASSERT_EQ(done.state, BuildState::kSucceeded) << LogOf(done);
   EXPECT_EQ(done.progress.steps_done, 5);
   EXPECT_THAT(LogOf(done), HasSubstr("  C\n[kdbgd: "));  // no line is torn
+}
+
+TEST(BuildProgressTest, WhatIsLeftIsToldWhenTheRateIsKnown) {
+  BuildProgress progress{.phase = BuildPhase::kCompiling, .steps_done = 100, .steps_expected = 400};
+  EXPECT_FALSE(progress.TimeLeft().has_value());
+  progress.steps_per_second = 10;
+  EXPECT_EQ(progress.TimeLeft(), absl::Seconds(30));
+  progress.steps_expected = 0;  // nobody knows of how many
+  EXPECT_FALSE(progress.TimeLeft().has_value());
 }
 
 TEST_F(BuildsTest, WhatIsExpectedIsKnownFromAnyBuildOfThatConfig) {
@@ -672,6 +319,22 @@ TEST_F(BuildsTest, WithoutASandboxNothingIsBuilt) {
   const auto build = builds_->Create("alice", KernelRequestOf(KernelSource()));
   EXPECT_TRUE(HasReason(build.status(), Reason::kSandboxUnavailable)) << build.status();
   EXPECT_EQ(build.status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(BuildsTest, OnAFullDiskNothingIsBegunAndTheMessageSaysWhatHelps) {
+  ExpectConfigure();
+  ExpectCompile();
+  BuildRequest request = KernelRequestOf(KernelSource());
+  ASSERT_EQ(Run(request).state, BuildState::kSucceeded);
+  builds_.reset();
+  free_space_floor_ = std::int64_t{1} << 60;
+  OpenBuilds();
+  // What is there already needs no room.
+  EXPECT_TRUE(builds_->Create("alice", request)->answered_from_store);
+  const auto refused = builds_->Create("bob", request);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(HasReason(refused.status(), Reason::kDiskFull));
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("artifact rm"));
 }
 
 TEST_F(BuildsTest, TheSameRequestIdAnswersTheSameBuild) {

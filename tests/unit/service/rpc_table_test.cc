@@ -51,6 +51,7 @@ const std::map<std::string, Row> kMatrix = {
     {"SourceService/CreateSource", kMake},         {"SourceService/GetSource", kSeeOwn},
     {"SourceService/ListSources", kAnyRole},       {"SourceService/WatchSource", kSeeOwn},
     {"SourceService/DeleteSource", kUseOwn},       {"SourceService/ReadSourceFiles", kSeeOwn},
+    {"SourceService/TrustSource", kAdmins},
 
     {"BuildService/CreateBuild", kMake},           {"BuildService/GetBuild", kSee},
     {"BuildService/ListBuilds", kAnyRole},         {"BuildService/WatchBuild", kSee},

@@ -125,6 +125,21 @@ TEST_F(WorkspaceTest, AStoppedCheckoutIsMadeGood) {
   EXPECT_TRUE(fs::exists(lease.source_dir() / "init/main.c"));
 }
 
+TEST_F(WorkspaceTest, WhatNobodyUsesGoesAndWhatIsInUseStays) {
+  std::string idle;
+  { idle = workspaces_->Acquire("alice", "idle")->id(); }
+  const auto busy = workspaces_->Acquire("alice", "busy");
+  clock_.Advance(absl::Hours(10));
+  { ASSERT_TRUE(workspaces_->Acquire("bob", "young").ok()); }
+  ASSERT_TRUE(workspaces_->RemoveUnused(absl::Hours(5), {}).ok());
+  std::vector<std::string> left;
+  const auto listed = workspaces_->List(std::nullopt);
+  for (const auto& workspace : *listed) left.push_back(workspace.name);
+  EXPECT_THAT(left, ::testing::ElementsAre("busy", "young"));
+  EXPECT_FALSE(fs::exists(directory_ / "workspaces" / idle));
+  EXPECT_TRUE(fs::exists(busy->build_dir()));
+}
+
 TEST_F(WorkspaceTest, BuildFoldersGoThroughTheHook) {
   int calls = 0;
   remove_tree_ = [&](const fs::path& path) {
