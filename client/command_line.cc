@@ -272,6 +272,8 @@ void AddSession(Grammar& grammar) {
   renew_command->add_option("--ttl", *ttl, "from now: 90m, 2h");
   AddOneArgument(grammar, noun, "pause", "halt the guest", "SESSION", kSessionHelp, SessionPause);
   AddOneArgument(grammar, noun, "resume", "let it run", "SESSION", kSessionHelp, SessionResume);
+  AddOneArgument(grammar, noun, "reset", "boot it anew, back to its stop point", "SESSION",
+                 kSessionHelp, SessionReset);
   auto remove = std::make_shared<std::vector<std::string>>();
   grammar
       .Command(noun, "rm", "end sessions: gdb, console, port and VM together", "",
@@ -279,7 +281,7 @@ void AddSession(Grammar& grammar) {
       ->add_option("SESSION", *remove, "sessions' ids")
       ->required();
   AddSessionShare(grammar, noun);
-  for (const char* later : {"reset", "save", "restore", "dump"}) {
+  for (const char* later : {"save", "restore", "dump"}) {
     grammar.NotYet(noun, later);
   }
 }

@@ -174,6 +174,16 @@ CommandEnd SessionResume(Context& context, const std::string& text) {
                        v1::ResumeSessionRequest(), text);
 }
 
+CommandEnd SessionReset(Context& context, const std::string& text) {
+  v1::ResetSessionRequest request;
+  KDBG_ASSIGN_OR_RETURN(*request.mutable_name(), SessionName(text));
+  KDBG_ASSIGN_OR_RETURN(v1::Session session, context.Call<v1::SessionService>(
+                                                 &v1::SessionService::Stub::ResetSession, request));
+  KDBG_ASSIGN_OR_RETURN(session, AwaitReady(context, session));
+  context.output().Resource(session, session.name(), SessionDetails(session));
+  return ReportReadiness(session);
+}
+
 CommandEnd SessionShare(Context& context, const SessionShareOptions& options) {
   v1::ShareSessionRequest request;
   request.mutable_share()->set_user(options.user);

@@ -33,6 +33,7 @@ CommandEnd SessionWatch(Context& context, const std::string& session);
 CommandEnd SessionRenew(Context& context, const std::string& session, const std::string& ttl);
 CommandEnd SessionPause(Context& context, const std::string& session);
 CommandEnd SessionResume(Context& context, const std::string& session);
+CommandEnd SessionReset(Context& context, const std::string& session);
 CommandEnd SessionDelete(Context& context, const std::vector<std::string>& sessions);
 
 struct SessionShareOptions {

@@ -1,5 +1,6 @@
 #include "server/gdb/reserved_port.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -39,6 +40,12 @@ absl::StatusOr<ReservedPort> ReservedPort::Bind(const std::string& host, int por
     return ErrnoError(errno, fmt::format("listen on {}:{}", host, port));
   }
   return Adopt(std::move(fd));
+}
+
+absl::StatusOr<ReservedPort> ReservedPort::Duplicate() const {
+  UniqueFd copy(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!copy) return ErrnoError(errno, "duplicate a listening socket");
+  return ReservedPort(std::move(copy), port_);
 }
 
 absl::StatusOr<ReservedPort> ReservedPort::Adopt(UniqueFd listening) {

@@ -20,6 +20,9 @@ class ReservedPort {
   // Takes over a listening socket, as kept by systemd across a restart.
   static absl::StatusOr<ReservedPort> Adopt(UniqueFd listening);
 
+  // The same port once more: it is free when both are gone.
+  absl::StatusOr<ReservedPort> Duplicate() const;
+
   int port() const { return port_; }
   int fd() const { return fd_.get(); }
   [[nodiscard]] UniqueFd Release() && { return std::move(fd_); }

@@ -45,6 +45,7 @@ BootRun::BootRun(const GuestSpec& spec, vm::Hypervisor& hypervisor, gdb::StubLin
       console_(console),
       deadline_(absl::Now() + timeout),
       timeout_(timeout),
+      console_offset_(console.size()),  // what is there was printed by an earlier boot
       scanner_(AwaitedMarker(spec)),
       on_cancel_(std::move(cancel),
                  [this] {

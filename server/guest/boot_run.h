@@ -56,7 +56,7 @@ class BootRun {
 
   mutable absl::Mutex mutex_;
   Wake wake_ ABSL_GUARDED_BY(mutex_) = Wake::kNone;
-  std::int64_t console_offset_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::int64_t console_offset_ ABSL_GUARDED_BY(mutex_);
   ConsoleScanner scanner_ ABSL_GUARDED_BY(mutex_);
   std::stop_source waiting_;
   std::stop_callback<std::function<void()>> on_cancel_;

@@ -127,8 +127,12 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Adopt(const GuestSpec& spec, const
   return guest;
 }
 
+absl::Status Guest::EndMachine(const GuestSpec& spec, const GuestHost& host) {
+  return host.hypervisor.Destroy(DomainName(spec));
+}
+
 absl::Status Guest::Remove(const GuestSpec& spec, const GuestHost& host) {
-  KDBG_RETURN_IF_ERROR(host.hypervisor.Destroy(DomainName(spec)));
+  KDBG_RETURN_IF_ERROR(EndMachine(spec, host));
   return RemoveDirectory(spec.directory);
 }
 
@@ -153,6 +157,11 @@ absl::StatusOr<StopReport> Guest::RunToStopPoint(const StopPoint& stop, absl::Du
                                                  std::stop_token cancel) {
   BootRun run(spec_, host_.hypervisor, *stub_link_, *console_, timeout, std::move(cancel));
   return run.To(stop);
+}
+
+bool Guest::HasMachine() const {
+  const auto state = host_.hypervisor.State(DomainName(spec_));
+  return state.ok() && *state != vm::DomainState::kGone;
 }
 
 absl::Status Guest::Destroy() { return Remove(spec_, host_); }

@@ -113,6 +113,9 @@ class Guest {
   //   NOT_FOUND  kVmLost: the machine is gone; the directory is kept for Remove
   static absl::StatusOr<std::unique_ptr<Guest>> Adopt(const GuestSpec& spec, const GuestHost& host,
                                                       GuestListener listener);
+  // Ends the machine and keeps the directory: with a Create after it the guest starts over, and its
+  // console log goes on. Up to 2 s.
+  static absl::Status EndMachine(const GuestSpec& spec, const GuestHost& host);
   // Removes what a guest that is gone left behind: its machine if there is one, its directory.
   static absl::Status Remove(const GuestSpec& spec, const GuestHost& host);
 
@@ -134,6 +137,9 @@ class Guest {
   // Ends the machine and removes the directory; up to 2 s. Idempotent. An open console log can
   // still be read.
   absl::Status Destroy();
+
+  // Whether there is a machine: one hears of the end of its predecessor later, too.
+  bool HasMachine() const;
 
   const GuestSpec& spec() const { return spec_; }
   std::shared_ptr<gdb::StubLink> stub_link() const { return stub_link_; }

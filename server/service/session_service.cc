@@ -238,10 +238,15 @@ grpc::ServerUnaryReactor* SessionServiceImpl::ResumeSession(Context* context,
 
 grpc::ServerUnaryReactor* SessionServiceImpl::ResetSession(Context* context,
                                                            const v1::ResetSessionRequest* request,
-                                                           v1::Session*) {
-  return RunUnary(gate_, context, Rpc("SessionService/ResetSession"), [this, request](Call& call) {
-    return Promise(call, request->name(), "resetting a session");
-  });
+                                                           v1::Session* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/ResetSession"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord reset, sessions_.Reset(session.id));
+        *response = ToMessage(reset);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* SessionServiceImpl::SaveSession(Context* context,

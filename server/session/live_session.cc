@@ -135,14 +135,15 @@ absl::Status LiveSession::Boot() {
 }
 
 absl::Status LiveSession::OpenDoor() {
-  std::optional<gdb::ReservedPort> port;
+  absl::StatusOr<gdb::ReservedPort> port;
   std::shared_ptr<gdb::StubLink> stub_link;
   {
     absl::MutexLock lock(&mutex_);
     if (!end_reason_.empty() || leaving_) return absl::CancelledError("the session is ending");
-    port = std::exchange(port_, std::nullopt);
+    port = port_->Duplicate();
     stub_link = guest_->stub_link();
   }
+  KDBG_RETURN_IF_ERROR(port.status());
   KDBG_ASSIGN_OR_RETURN(std::shared_ptr<gdb::Door> door,
                         parts_.gateway.Open(*std::move(port), std::move(stub_link), *this));
   {
@@ -183,7 +184,7 @@ std::optional<std::string> LiveSession::AwaitReason() {
       absl::MutexLock lock(&mutex_);
       const auto something = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
         return !end_reason_.empty() || leaving_ || notes_.holder || notes_.run_state_changed ||
-               notes_.panicked || notes_.exited;
+               notes_.panicked || notes_.exited || notes_.reset;
       };
       mutex_.Await(absl::Condition(&something));
       if (!end_reason_.empty()) return end_reason_;
@@ -195,6 +196,7 @@ std::optional<std::string> LiveSession::AwaitReason() {
 }
 
 void LiveSession::Act(const Notes& notes) {
+  if (notes.reset) return StartOver();  // what else was noticed is of the machine that goes
   if (notes.holder || notes.run_state_changed) {
     Update(Keep::kInMemory, [&](SessionRecord& record) {
       if (notes.holder) record.gdb_holder = *notes.holder;
@@ -212,7 +214,31 @@ void LiveSession::Act(const Notes& notes) {
       };
     });
   }
-  if (notes.exited) End("GUEST_EXITED");
+  if (!notes.exited) return;
+  std::shared_ptr<guest::Guest> guest;
+  {
+    absl::MutexLock lock(&mutex_);
+    guest = guest_;
+  }
+  if (guest == nullptr || !guest->HasMachine()) End("GUEST_EXITED");
+}
+
+void LiveSession::StartOver() {
+  std::shared_ptr<gdb::Door> door;
+  {
+    absl::MutexLock lock(&mutex_);
+    door = std::exchange(door_, nullptr);
+    guest_ = nullptr;
+  }
+  door.reset();  // under no lock, as in End
+  absl::Status begun = guest::Guest::EndMachine(admitted_.guest, parts_.guest_host);
+  {
+    absl::MutexLock lock(&mutex_);
+    notes_ = Notes{};
+  }
+  Update(Keep::kInMemory, [](SessionRecord& record) { record.gdb_holder.clear(); });
+  if (begun.ok()) begun = Boot();
+  if (!begun.ok()) Fail(begun);
 }
 
 void LiveSession::TearDown(std::string_view reason) {
@@ -345,6 +371,22 @@ absl::StatusOr<SessionRecord> LiveSession::Resume() {
   if (!guest->stub_link()->running()) KDBG_RETURN_IF_ERROR(guest->stub_link()->Continue());
   Update(Keep::kInMemory, [](SessionRecord&) {});
   return Snapshot();
+}
+
+absl::StatusOr<SessionRecord> LiveSession::Reset() {
+  bool accepted = false;
+  Update(Keep::kStored, [&](SessionRecord& record) {
+    accepted = (record.state == SessionState::kReady || record.state == SessionState::kCrashed) &&
+               record.gdb_holder.empty();
+    if (!accepted) return;
+    record.state = SessionState::kBooting;
+    record.failure.reset();
+    record.stopped_at.clear();
+  });
+  absl::MutexLock lock(&mutex_);
+  if (!accepted) return NotNow("be reset");
+  notes_.reset = true;
+  return record_;
 }
 
 absl::Status LiveSession::NotNow(std::string_view what) const {

@@ -57,6 +57,8 @@ class LiveSession final : public gdb::ClientPolicy {
   absl::StatusOr<SessionRecord> Share(const SessionShare& share);
   absl::StatusOr<SessionRecord> Pause();
   absl::StatusOr<SessionRecord> Resume();
+  // Boots anew, from the session's own thread.
+  absl::StatusOr<SessionRecord> Reset();
 
   // FAILED_PRECONDITION (kWrongState) when there is none (any more).
   absl::StatusOr<std::shared_ptr<gdb::Door>> door() const;
@@ -77,12 +79,14 @@ class LiveSession final : public gdb::ClientPolicy {
     bool run_state_changed = false;
     std::optional<std::string> panicked;
     std::optional<std::string> exited;
+    bool reset = false;
   };
   enum class Keep { kInMemory, kStored };
 
   void Run(Begin begin);
   absl::Status Boot();
   absl::Status Adopt();
+  void StartOver();
   void Hold(std::shared_ptr<guest::Guest> guest);
   absl::Status OpenDoor();
   void Fail(const absl::Status& status);
@@ -109,7 +113,7 @@ class LiveSession final : public gdb::ClientPolicy {
   Notes notes_ ABSL_GUARDED_BY(mutex_);
   std::string end_reason_ ABSL_GUARDED_BY(mutex_);  // set: it must end
   bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
-  std::optional<gdb::ReservedPort> port_ ABSL_GUARDED_BY(mutex_);
+  std::optional<gdb::ReservedPort> port_ ABSL_GUARDED_BY(mutex_);  // until the end; doors share it
   std::shared_ptr<guest::Guest> guest_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<gdb::Door> door_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<guest::ConsoleLog> console_ ABSL_GUARDED_BY(mutex_);

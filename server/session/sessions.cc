@@ -260,6 +260,11 @@ absl::StatusOr<SessionRecord> Sessions::Resume(std::string_view id) {
   return session->Resume();
 }
 
+absl::StatusOr<SessionRecord> Sessions::Reset(std::string_view id) {
+  KDBG_ASSIGN_OR_RETURN(const std::shared_ptr<LiveSession> session, impl_->Live(id));
+  return session->Reset();
+}
+
 absl::StatusOr<SessionRecord> Sessions::Share(std::string_view id, const SessionShare& share) {
   return impl_->Share(id, share);
 }

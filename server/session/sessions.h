@@ -87,6 +87,8 @@ class Sessions {
   absl::StatusOr<SessionRecord> Renew(std::string_view id, std::optional<absl::Duration> ttl);
   absl::StatusOr<SessionRecord> Pause(std::string_view id);
   absl::StatusOr<SessionRecord> Resume(std::string_view id);
+  // Boots anew, in the background.
+  absl::StatusOr<SessionRecord> Reset(std::string_view id);
   // Idempotent; kNone takes a share back.
   absl::StatusOr<SessionRecord> Share(std::string_view id, const SessionShare& share);
 

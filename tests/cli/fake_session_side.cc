@@ -54,6 +54,16 @@ class FakeSessionService : public v1::SessionService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status ResetSession(grpc::ServerContext*, const v1::ResetSessionRequest* request,
+                            v1::Session* session) override {
+    absl::MutexLock lock(&state_.mutex);
+    const auto found = state_.sessions.find(request->name());
+    if (found == state_.sessions.end()) return NotFound(request->name());
+    *session = found->second;
+    session->set_state(v1::Session::BOOTING);
+    return grpc::Status::OK;
+  }
+
   grpc::Status ReadConsole(grpc::ServerContext* context, const v1::ReadConsoleRequest* request,
                            grpc::ServerWriter<v1::ConsoleChunk>* writer) override {
     {

@@ -58,6 +58,14 @@ TEST_F(SessionTest, AGuestThatPanicsFailsTheCommandWithItsLastWords) {
   EXPECT_THAT(result.err, HasSubstr("kdbgctl console s-1 --read-only"));
 }
 
+TEST_F(SessionTest, ResetWaitsUntilItIsReady) {
+  AddSession({});
+  const CliResult result = Run({"-o", "json", "session", "reset", "s-1"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("\"state\": \"READY\""));
+  EXPECT_EQ(Run({"session", "reset", "s-2"}).exit_code, 3);
+}
+
 TEST_F(SessionTest, SeveralAreRemovedAtOnce) {
   AddSession({});
   EXPECT_EQ(Run({"session", "rm", "s-1", "sessions/s-2"}).exit_code, 0);

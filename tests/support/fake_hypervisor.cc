@@ -23,6 +23,11 @@ void FakeHypervisor::Panic(std::string_view name) {
 
 void FakeHypervisor::PowerOff(std::string_view name) { Drop(name, "shutdown"); }
 
+void FakeHypervisor::TellStopped(std::string_view name) {
+  subscribers_.Notify(DomainEvent{
+      .name = std::string(name), .kind = DomainEvent::Kind::kStopped, .detail = "destroyed"});
+}
+
 std::vector<vm::DomainSpec> FakeHypervisor::created() const {
   absl::MutexLock lock(&mutex_);
   return created_;

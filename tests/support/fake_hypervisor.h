@@ -31,6 +31,8 @@ class FakeHypervisor final : public vm::Hypervisor {
   // As the guest itself would.
   void Panic(std::string_view name);
   void PowerOff(std::string_view name);
+  // The event alone, of a machine that may have a successor.
+  void TellStopped(std::string_view name);
 
   std::vector<vm::DomainSpec> created() const;  // all ever, oldest first
 

@@ -134,6 +134,11 @@ def artifact_file(build, path):
     return target
 
 
+def console(session_name):
+    """What it has printed so far, from byte 0."""
+    return ctl("console", session_name, "--read-only", "--no-follow", "--since", "0").stdout
+
+
 def console_until(session_name, pattern, timeout=60):
     """The console from byte 0 until `pattern` shows up in it."""
     reader = start(BIN / "kdbgctl", "console", session_name, "--read-only", "--since", "0")

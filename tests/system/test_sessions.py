@@ -128,6 +128,15 @@ class Session(unittest.TestCase):
         with kdbg.session("--stop-at", "kernel_init") as session, kdbg.connect(session):
             kdbg.console_until(session["name"], r"Linux version 6\.1")
 
+    def test_reset_boots_anew_where_it_was(self):
+        with kdbg.session("--stop-at", "shell") as session:
+            name = session["name"]
+            self.assertEqual(kdbg.console(name).count("Linux version"), 1)
+            again = kdbg.ctl("-o", "json", "session", "reset", name).json()
+            self.assertEqual((again["state"], again["stoppedAt"], again["gdb"]), ("READY", "shell", session["gdb"]))
+            self.assertEqual(kdbg.console(name).count("Linux version"), 2)
+            self.assertEqual(kdbg.gdb(name, "info threads").code, Exit.DONE)
+
     def test_removed_gives_back_port_and_vm(self):
         with kdbg.session() as session:
             identity = session["name"].split("/")[-1]

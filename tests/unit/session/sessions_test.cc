@@ -277,6 +277,59 @@ TEST_F(SessionsTest, PauseAndResumeGoThroughTheStub) {
   EXPECT_EQ(paused->run_state, RunState::kHalted);
 }
 
+TEST_F(SessionsTest, ResetBootsAnewWithTheSamePortAndGoesOnWithTheConsole) {
+  const std::string id = CreateReady();
+  const int port = sessions_->Get(id)->gdb_port;
+  const std::shared_ptr<FakeStub> before = StubOf(id);
+  ASSERT_TRUE(sessions_->Resume(id).ok());
+  const auto reset = sessions_->Reset(id);
+  ASSERT_TRUE(reset.ok()) << reset.status();
+  EXPECT_EQ(reset->state, SessionState::kBooting);
+  EXPECT_EQ(sessions_->Reset(id).status().code(), absl::StatusCode::kFailedPrecondition);
+  const SessionRecord ready = AwaitState(id, SessionState::kReady);
+  EXPECT_EQ(ready.stopped_at, "start_kernel");
+  EXPECT_EQ(ready.run_state, RunState::kHalted);
+  EXPECT_EQ(ready.gdb_port, port);
+  EXPECT_NE(StubOf(id), before);
+  EXPECT_TRUE(sessions_->door(id).ok());
+  EXPECT_EQ(hypervisor_.created().size(), 2u);
+  EXPECT_EQ(hypervisor_.created()[0].console_log, hypervisor_.created()[1].console_log);
+}
+
+TEST_F(SessionsTest, ResetBringsACrashedGuestBack) {
+  const std::string id = CreateReady();
+  hypervisor_.Panic("kdbg-" + id);
+  AwaitState(id, SessionState::kCrashed);
+  ASSERT_TRUE(sessions_->Reset(id).ok());
+  EXPECT_FALSE(AwaitState(id, SessionState::kReady).failure.has_value());
+}
+
+TEST_F(SessionsTest, TheEndOfTheMachineBeforeAResetIsNotTheSessions) {
+  const std::string id = CreateReady();
+  // As libvirt does it: news of the end come when the next machine is there.
+  const auto make = hypervisor_.on_create;
+  hypervisor_.on_create = [&, make](const vm::DomainSpec& domain) {
+    const absl::Status made = make(domain);
+    hypervisor_.TellStopped(domain.name);
+    return made;
+  };
+  ASSERT_TRUE(sessions_->Reset(id).ok());
+  AwaitState(id, SessionState::kReady);
+  hypervisor_.TellStopped("kdbg-" + id);
+  ASSERT_TRUE(sessions_->Resume(id).ok());
+  EXPECT_EQ(sessions_->Get(id)->state, SessionState::kReady);
+  ASSERT_TRUE(sessions_->Delete(id).ok());
+  EXPECT_EQ(AwaitState(id, SessionState::kEnded).end_reason, "DELETED");
+}
+
+TEST_F(SessionsTest, AResetThatCannotBootFailsTheSession) {
+  const std::string id = CreateReady();
+  hypervisor_.FailWith(
+      MakeError(absl::StatusCode::kUnavailable, Reason::kHypervisorUnavailable, "libvirt is away"));
+  ASSERT_TRUE(sessions_->Reset(id).ok());
+  EXPECT_EQ(AwaitState(id, SessionState::kFailed).failure->reason, "HYPERVISOR_UNAVAILABLE");
+}
+
 TEST_F(SessionsTest, AnEndedSessionIsListedOnlyOnRequest) {
   const std::string id = CreateReady();
   ASSERT_TRUE(sessions_->Delete(id).ok());
