@@ -332,11 +332,20 @@ void AddConsole(Grammar& grammar) {
 
 void AddDebug(Grammar& grammar) {
   auto options = std::make_shared<DebugOptions>();
-  CLI::App* command = grammar.Command(nullptr, "debug",
-                                      "build if SOURCE is given, create a session, open gdb on it",
-                                      "  kdbgctl debug --break vfs_read\n"
-                                      "  kdbgctl debug linux-6.1.tar.xz --stop-at shell\n",
-                                      [=](Context& context) { return Debug(context, *options); });
+  CLI::App* command = grammar.Command(
+      nullptr, "debug", "build if SOURCE is given, create a session, open gdb on it",
+      "  kdbgctl debug --break vfs_read\n"
+      "  kdbgctl debug . --break vfs_read              what changed in this work tree\n",
+      [=](Context& context) {
+        // Without SOURCE its place is taken by what follows --.
+        std::string& source = options->kernel.source.text;
+        if (source.starts_with('-')) {
+          auto& arguments = options->gdb.arguments;
+          arguments.insert(arguments.begin(), source);
+          source.clear();
+        }
+        return Debug(context, *options);
+      });
   command->add_option("SOURCE", options->kernel.source.text, kSourceHelp);
   AddRepeated(command, "--break", options->breakpoints, "a function or file:line");
   command->add_option("--kernel", options->session.kernel,

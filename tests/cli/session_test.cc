@@ -275,6 +275,12 @@ TEST_F(GdbTest, DebugCreatesASessionAndStopsAtTheBreakpoint) {
   EXPECT_TRUE(SessionEnded("sessions/s-1"));
 }
 
+TEST_F(GdbTest, DebugWithoutASourceTakesArgumentsForGdbToo) {
+  const CliResult result = Run({"debug", "--", "-batch", "-ex", "bt"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("arg -batch\narg -ex\narg bt\n"));
+}
+
 TEST_F(GdbTest, DebugKeepsTheSessionWhenAsked) {
   const CliResult result = Run({"debug", "--keep"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
