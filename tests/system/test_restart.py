@@ -1,6 +1,7 @@
 """The daemon goes, by request or by kill -9, and comes back: guests, ports and books are as before."""
 
 import random
+import re
 import signal
 import time
 import unittest
@@ -97,3 +98,30 @@ class Restart(unittest.TestCase):
             kdbg.eventually(lambda: not listed() and not guests())
             self.assertEqual(list((kdbg.folder() / "state" / "guests").iterdir()), [])
         self.assertEqual(kdbg.show("artifact", kdbg.artifact_of(kdbg.KERNEL)).get("pins", []), [])
+
+
+class BuildAcrossRestart(unittest.TestCase):
+    def test_a_build_goes_on_from_its_objects_in_one_log(self):
+        kdbg.ctl("kernel", "build", kdbg.LINUX, "--config", "tiny", "--name", "goes-on", "--no-cache", "--clean", "--detach")
+        compiled = lambda text: re.findall(r"^  (?:CC|AS) +(\S+)", text, re.MULTILINE)
+        log = lambda: kdbg.ctl("build", "log", "goes-on").stdout
+        kdbg.eventually(lambda: len(compiled(log())) > 700, timeout=250)
+        follower = kdbg.start(kdbg.BIN / "kdbgctl", "build", "log", "-f", "goes-on")
+        before = log()
+        fixtures.restart()
+        followed = follower.communicate(timeout=280)[0]
+        self.assertEqual(kdbg.show("build", "goes-on")["state"], "SUCCEEDED")
+        # One story: the log was only added to, and what was compiled before the end was not compiled again but
+        # for the last seconds of it, which are many objects where the compile cache is warm.
+        whole = log()
+        self.assertTrue(whole.startswith(before))
+        self.assertIn("goes on from its objects", whole)
+        first, again = whole.split("goes on from its objects", 1)
+        twice = set(compiled(first)) & set(compiled(again))
+        self.assertLess(len(twice), 0.6 * len(compiled(first)), sorted(twice)[:20])
+        self.assertGreater(len(compiled(again)), 100)
+        self.assertTrue(followed == whole)
+        # And nothing half written was linked.
+        digest = lambda build: {file["path"]: file["sha256"] for file in
+                                kdbg.show("artifact", kdbg.artifact_of(build))["files"]}["vmlinux"]
+        self.assertEqual(digest("goes-on"), digest(kdbg.KERNEL))
