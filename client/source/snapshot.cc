@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
@@ -30,16 +32,6 @@ struct Repository {
   bool has_files = false;  // false: a bare one
 };
 
-std::vector<std::string> Lines(std::string_view text) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    lines.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 // nullopt for a directory that is in no repository.
 absl::StatusOr<std::optional<Repository>> FindRepository(const LocalGit& git) {
   const auto answer = git.Run({"rev-parse", "--path-format=absolute", "--show-object-format",
@@ -50,7 +42,7 @@ absl::StatusOr<std::optional<Repository>> FindRepository(const LocalGit& git) {
     return std::nullopt;
   }
   KDBG_RETURN_IF_ERROR(answer.status());
-  const std::vector<std::string> lines = Lines(*answer);
+  const std::vector<std::string> lines = absl::StrSplit(absl::StripSuffix(*answer, "\n"), '\n');
   if (lines.size() < 4) return absl::FailedPreconditionError("git said too little: is it too old?");
   Repository found;
   found.is_sha1 = lines[0] == "sha1";

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <string>
+#include <system_error>
 
 #include "proto/contract/error.h"
 #include "proto/support/errno_status.h"
@@ -29,6 +30,12 @@ absl::Status DiskError(int error_number, std::string_view action,
 absl::Status WithDiskReason(absl::Status status, const std::filesystem::path& path) {
   if (!absl::IsResourceExhausted(status) || GetErrorDetail(status)) return status;
   return DiskFull(std::string(status.message()), path);
+}
+
+absl::Status RemoveTree(const std::filesystem::path& path) {
+  std::error_code error;
+  std::filesystem::remove_all(path, error);
+  return error ? DiskError(error.value(), "remove", path) : absl::OkStatus();
 }
 
 }  // namespace kdbg

@@ -17,4 +17,7 @@ absl::Status DiskError(int error_number, std::string_view action,
 // kDiskFull.
 absl::Status WithDiskReason(absl::Status status, const std::filesystem::path& path);
 
+// With all that is in it; nothing there is fine.
+absl::Status RemoveTree(const std::filesystem::path& path);
+
 }  // namespace kdbg

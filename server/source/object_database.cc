@@ -9,6 +9,7 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "proto/contract/error.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
@@ -29,14 +30,8 @@ std::string ImportRef(std::string_view id) { return fmt::format("refs/kdbg-impor
 
 std::string FirstLine(std::string text) { return text.substr(0, text.find('\n')); }
 
-std::vector<std::string> Lines(std::string_view text) {
-  std::vector<std::string> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    lines.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
+std::vector<std::string> Lines(const std::string& text) {
+  return absl::StrSplit(text, '\n', absl::SkipEmpty());
 }
 
 ByteSource FromDescriptor(const UniqueFd& archive) {

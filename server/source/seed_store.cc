@@ -46,12 +46,6 @@ absl::Status SyncAll(const fs::path& path) {
   return absl::OkStatus();
 }
 
-absl::Status RemoveTree(const fs::path& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  return error ? DiskError(error.value(), "remove", path) : absl::OkStatus();
-}
-
 }  // namespace
 
 class SeedStore::Use {

@@ -36,12 +36,6 @@ constexpr state::Migration kMigrations[] = {
 
 constexpr std::size_t kIdDigits = 16;
 
-absl::Status RemoveTreeOurselves(const fs::path& path) {
-  std::error_code error;
-  fs::remove_all(path, error);
-  return error ? DiskError(error.value(), "remove", path) : absl::OkStatus();
-}
-
 enum class CopyKind {
   kBytes,  // reflinks where the file system has them
   kLink,   // one file with two names
@@ -141,7 +135,7 @@ absl::Status Workspaces::Lease::Plant(const fs::path& from, std::string_view tre
   KDBG_RETURN_IF_ERROR(workspaces_->SetTree(id_, ""));
   KDBG_RETURN_IF_ERROR(workspaces_->remove_tree_(build_dir()));
   for (const char* name : {"src", "index", "index.unfinished"}) {
-    KDBG_RETURN_IF_ERROR(RemoveTreeOurselves(home / name));
+    KDBG_RETURN_IF_ERROR(kdbg::RemoveTree(home / name));
   }
   absl::Status status = CopyTree(from / "src", home / "src", CopyKind::kLink, stop);
   status.Update(CopyTree(from / "index", home / "index", CopyKind::kBytes, stop));
@@ -149,7 +143,7 @@ absl::Status Workspaces::Lease::Plant(const fs::path& from, std::string_view tre
   if (status.ok()) return workspaces_->SetTree(id_, tree);
   // As empty as it was.
   for (const char* name : {"src", "index", "build"}) {
-    RemoveTreeOurselves(home / name).IgnoreError();
+    kdbg::RemoveTree(home / name).IgnoreError();
   }
   for (const fs::path& folder : {source_dir(), build_dir()}) {
     KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(folder, 0755), folder));
@@ -182,7 +176,7 @@ absl::StatusOr<std::unique_ptr<Workspaces>> Workspaces::Open(const fs::path& roo
   if (!fs::exists(trusted, error)) {
     KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(trusted, 0755), trusted));
   }
-  if (!remove_tree) remove_tree = RemoveTreeOurselves;
+  if (!remove_tree) remove_tree = kdbg::RemoveTree;
   return std::unique_ptr<Workspaces>(
       new Workspaces(root, database, objects, clock, std::move(remove_tree)));
 }
@@ -274,7 +268,7 @@ absl::Status Workspaces::Delete(std::string_view id) {
   if (known.empty()) return absl::OkStatus();
   // The record goes last: what could not be removed is found again.
   KDBG_RETURN_IF_ERROR(remove_tree_(root_ / known / "build"));
-  KDBG_RETURN_IF_ERROR(RemoveTreeOurselves(root_ / known));
+  KDBG_RETURN_IF_ERROR(kdbg::RemoveTree(root_ / known));
   return database_.Write([&](Transaction& transaction) {
     return transaction.Execute("DELETE FROM workspaces WHERE id = ?", known).status();
   });
