@@ -72,7 +72,7 @@ void LiveSession::Run(Begin begin) {
   absl::Status begun;
   switch (begin) {
     case Begin::kBootAgain:
-      begun = guest::Guest::Remove(admitted_.guest, parts_.guest_host);
+      begun = guest::Guest::EndMachine(admitted_.guest, parts_.guest_host);
       if (begun.ok()) begun = Boot();
       break;
     case Begin::kBoot:
@@ -374,6 +374,10 @@ absl::StatusOr<SessionRecord> LiveSession::Resume() {
 }
 
 absl::StatusOr<SessionRecord> LiveSession::Reset() {
+  if (admitted_.guest.kernel_image.empty()) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+                     "what this session was booted from cannot be booted any more: create another");
+  }
   bool accepted = false;
   Update(Keep::kStored, [&](SessionRecord& record) {
     accepted = (record.state == SessionState::kReady || record.state == SessionState::kCrashed) &&
@@ -382,6 +386,7 @@ absl::StatusOr<SessionRecord> LiveSession::Reset() {
     record.state = SessionState::kBooting;
     record.failure.reset();
     record.stopped_at.clear();
+    record.ready_time.reset();  // a daemon that goes before it is ready boots it again
   });
   absl::MutexLock lock(&mutex_);
   if (!accepted) return NotNow("be reset");

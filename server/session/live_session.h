@@ -41,7 +41,7 @@ class LiveSession final : public gdb::ClientPolicy {
 
   enum class Begin {
     kBoot,       // a new one
-    kBootAgain,  // one that was not ready when the last daemon went: nobody has seen its guest
+    kBootAgain,  // one that was not ready when the last daemon went; its console goes on
     kAdopt,      // one whose guest runs or waits since the last daemon
     kEnd,        // one whose end the last daemon did not finish
   };

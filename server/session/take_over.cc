@@ -47,11 +47,12 @@ void Sessions::Impl::TakeOver(SessionRecord record) {
     end_reason = "FAILED";
   };
 
+  // What it boots from: needed now or for a reset.
   Admitted admitted;
-  if (begin == Begin::kBootAgain) {
+  if (begin != Begin::kEnd) {
     if (auto again = AdmitRequest(record.request); again.ok()) {
       admitted = *std::move(again);
-    } else {
+    } else if (begin == Begin::kBootAgain) {
       give_up(again.status());
     }
   }

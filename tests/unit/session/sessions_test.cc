@@ -441,6 +441,28 @@ TEST_F(RestartTest, AHaltedGuestIsAdoptedHaltedWithItsPortAndItsLease) {
   EXPECT_THAT(PinsOfKernel(), ::testing::Contains(HasSubstr(id)));
 }
 
+TEST_F(RestartTest, AnAdoptedGuestCanBeReset) {
+  const std::string id = CreateReady();
+  Open();
+  ASSERT_TRUE(sessions_->Reset(id).ok());
+  EXPECT_EQ(AwaitState(id, SessionState::kReady).stopped_at, "start_kernel");
+  ASSERT_EQ(hypervisor_.created().size(), 2u);
+  EXPECT_EQ(hypervisor_.created()[1].kernel, hypervisor_.created()[0].kernel);
+  EXPECT_EQ(hypervisor_.created()[1].command_line, hypervisor_.created()[0].command_line);
+}
+
+TEST_F(RestartTest, AResetThatWasCutOffIsDone) {
+  const std::string id = CreateReady();
+  hit_ = false;  // does not come to its stop point
+  ASSERT_TRUE(sessions_->Reset(id).ok());
+  sessions_.reset();
+  hit_ = true;
+  Open();
+  const SessionRecord ready = AwaitState(id, SessionState::kReady);
+  EXPECT_EQ(ready.state, SessionState::kReady);
+  EXPECT_EQ(ready.run_state, RunState::kHalted);
+}
+
 TEST_F(RestartTest, ARunningGuestRunsOn) {
   const std::string id = CreateReady();
   ASSERT_TRUE(sessions_->Resume(id).ok());
