@@ -209,7 +209,8 @@ absl::StatusOr<BuiltArtifact> BuildJob::MakeWith(Builder& builder, BuildRun& run
   KDBG_ASSIGN_OR_RETURN(WorkspaceMemory memory, table_.Recall(lease.id()));
   const std::string config_key = ConfigKey(request, toolchain_);
   run.EnterPhase(BuildPhase::kCheckingOut);
-  if (request.clean && !run.resumed()) {
+  // Meanwhile another tree may have been built here.
+  if (request.clean && !(run.resumed() && memory.tree == source_.tree)) {
     memory = {};
     KDBG_RETURN_IF_ERROR(table_.Remember(lease.id(), memory));
     KDBG_RETURN_IF_ERROR(lease.ClearBuild());

@@ -134,15 +134,21 @@ absl::Status Workspaces::Lease::Plant(const fs::path& from, std::string_view tre
   const fs::path home = workspaces_->root_ / id_;
   KDBG_RETURN_IF_ERROR(workspaces_->SetTree(id_, ""));
   KDBG_RETURN_IF_ERROR(workspaces_->remove_tree_(build_dir()));
-  for (const char* name : {"src", "index", "index.unfinished"}) {
+  for (const char* name : {"src", "index", "index.unfinished", "build.unfinished"}) {
     KDBG_RETURN_IF_ERROR(kdbg::RemoveTree(home / name));
   }
+  KDBG_RETURN_IF_ERROR(WithDiskReason(MakeDirectories(build_dir(), 0755), build_dir()));
   absl::Status status = CopyTree(from / "src", home / "src", CopyKind::kLink, stop);
   status.Update(CopyTree(from / "index", home / "index", CopyKind::kBytes, stop));
-  status.Update(CopyTree(from / "build", build_dir(), CopyKind::kBytes, stop));
+  // Objects of a copy that was cut off would be taken for made: they come into their place whole.
+  const fs::path unfinished = home / "build.unfinished";
+  status.Update(CopyTree(from / "build", unfinished, CopyKind::kBytes, stop));
+  std::error_code error;
+  if (status.ok()) fs::rename(unfinished, build_dir(), error);
+  if (error) status = DiskError(error.value(), "move", unfinished);
   if (status.ok()) return workspaces_->SetTree(id_, tree);
   // As empty as it was.
-  for (const char* name : {"src", "index", "build"}) {
+  for (const char* name : {"src", "index", "build", "build.unfinished"}) {
     kdbg::RemoveTree(home / name).IgnoreError();
   }
   for (const fs::path& folder : {source_dir(), build_dir()}) {
@@ -193,6 +199,17 @@ fs::path Workspaces::CcacheDir(std::string_view owner) const {
 }
 
 fs::path Workspaces::trusted_ccache_dir() const { return root_ / "ccache" / "trusted"; }
+
+absl::Status Workspaces::ClearTrustedCcache() {
+  const fs::path gone = root_ / "ccache" / "trusted.gone";
+  KDBG_RETURN_IF_ERROR(kdbg::RemoveTree(gone));
+  std::error_code error;
+  fs::rename(trusted_ccache_dir(), gone, error);
+  if (error) return DiskError(error.value(), "move", trusted_ccache_dir());
+  KDBG_RETURN_IF_ERROR(
+      WithDiskReason(MakeDirectories(trusted_ccache_dir(), 0755), trusted_ccache_dir()));
+  return kdbg::RemoveTree(gone);
+}
 
 absl::StatusOr<Workspaces::Lease> Workspaces::Acquire(std::string_view owner,
                                                       std::string_view name) {
