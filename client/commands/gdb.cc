@@ -17,6 +17,7 @@
 #include "client/output/text.h"
 #include "proto/contract/architecture.h"
 #include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
 
@@ -46,15 +47,24 @@ absl::StatusOr<v1::Artifact> KernelOf(Context& context, const v1::Session& sessi
   return context.Call<v1::ArtifactService>(&v1::ArtifactService::Stub::GetArtifact, request);
 }
 
-// The kernel's scripts are code that would run here, as the user: only what the user built, or
-// vouches for.
+// The kernel may be one that answered the build from another source of the same tree, which need
+// not be the caller's to read.
+std::string SourceOf(Context& context, const v1::Session& session, const v1::Artifact& kernel) {
+  v1::GetBuildRequest request;
+  request.set_name(session.kernel());
+  const auto build = context.Call<v1::BuildService>(&v1::BuildService::Stub::GetBuild, request);
+  return build.ok() && !build->source().empty() ? build->source() : kernel.source();
+}
+
+// The kernel's scripts are code that would run here, as the user: only what the user built, what
+// the service built of a tree its admin trusts, or what the user vouches for.
 absl::StatusOr<Scripts> DecideScripts(Context& context, const v1::Artifact& kernel,
                                       const GdbOptions& options) {
   if (options.trust_scripts) return Scripts::kYes;
   KDBG_ASSIGN_OR_RETURN(const v1::ServerInfo info,
                         context.Call<v1::ServerService>(&v1::ServerService::Stub::GetServerInfo,
                                                         v1::GetServerInfoRequest()));
-  if (kernel.owner() == info.user()) return Scripts::kYes;
+  if (kernel.owner() == info.user() || kernel.owner() == kServiceOwner) return Scripts::kYes;
   context.output().Note(fmt::format(
       "lx- commands are left out: {} built this kernel, and they would run as you (--trust-scripts "
       "loads them)",
@@ -161,8 +171,10 @@ CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions&
                         WriteFiles(root / "sessions" / plan.session, plan, symbols));
   KDBG_ASSIGN_OR_RETURN(const ClientConfig config, context.Config());
   std::optional<SourceServerProcess> sources;
-  if (options.source_directory.empty() && !kernel.source().empty()) {
-    KDBG_ASSIGN_OR_RETURN(sources, SourceServerProcess::Start(server->address(), kernel));
+  const std::string source = SourceOf(context, session, kernel);
+  if (options.source_directory.empty() && !source.empty()) {
+    KDBG_ASSIGN_OR_RETURN(sources,
+                          SourceServerProcess::Start(server->address(), source, kernel.build_id()));
     ::setenv("DEBUGINFOD_URLS", sources->url().c_str(), 1);
     ::setenv("DEBUGINFOD_CACHE_PATH", (root / "gdb-sources").c_str(), 1);
   }

@@ -59,15 +59,15 @@ CommandEnd ServeSources(Context& context, const SourceServerOptions& options) {
 }
 
 absl::StatusOr<SourceServerProcess> SourceServerProcess::Start(const ServerAddress& server,
-                                                               const v1::Artifact& kernel) {
+                                                               const std::string& source,
+                                                               const std::string& build_id) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return ErrnoError(errno, "pipe");
   const UniqueFd answer(ends[0]);
   UniqueFd output(ends[1]);
   KDBG_ASSIGN_OR_RETURN(
       Companion process,
-      Companion::Start(server, {"source-server", kernel.source(), kernel.build_id()},
-                       output.get()));
+      Companion::Start(server, {"source-server", source, build_id}, output.get()));
   output.Reset();
   KDBG_ASSIGN_OR_RETURN(const std::string line, ReadLine(answer.get()));
   const auto space = line.find(' ');

@@ -20,7 +20,8 @@ class SourceServerProcess {
  public:
   // Errors also when it does not come up.
   static absl::StatusOr<SourceServerProcess> Start(const ServerAddress& server,
-                                                   const v1::Artifact& kernel);
+                                                   const std::string& source,
+                                                   const std::string& build_id);
   const std::string& url() const { return url_; }
 
  private:

@@ -15,6 +15,10 @@ inline constexpr std::string_view kBuilds = "builds";
 inline constexpr std::string_view kArtifacts = "artifacts";
 inline constexpr std::string_view kSessions = "sessions";
 
+// The service as an owner: what it makes of trusted sources is for everybody. No account has a
+// colon in its name.
+inline constexpr std::string_view kServiceOwner = "kdbgd:trusted";
+
 std::string ResourceName(std::string_view collection, std::string_view id);
 
 // The id in `name`; a bare id is taken too. INVALID_ARGUMENT (FIELD_INVALID) names `field`.

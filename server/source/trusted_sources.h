@@ -1,5 +1,4 @@
-// Which trees everybody may profit from: an admin marked them, or they came from a remote that the
-// configuration names.
+// Which trees everybody may profit from: an admin marked them.
 //
 // A tree is trusted when this service itself owns a source of it; so a trusted source is listed,
 // watched and deleted like any other. What the service builds of it is for all: nothing else that
@@ -11,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/contract/resource_name.h"
 #include "server/base/clock.h"
 #include "server/source/object_database.h"
 #include "server/source/source_catalog.h"
@@ -18,8 +18,7 @@
 
 namespace kdbg::source {
 
-// The service as an owner. No account has a colon in its name.
-inline constexpr std::string_view kTrustedOwner = "kdbgd:trusted";
+inline constexpr std::string_view kTrustedOwner = kServiceOwner;
 
 class TrustedSources {
  public:
