@@ -267,8 +267,9 @@ absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
                                       parts, {.directory = paths_.workspaces / "editors",
                                               .ccache_limit_mib = config.build.ccache_limit_mib}));
   trusted_builds_ = std::make_unique<build::TrustedBuilds>(
-      *builds_, *trusted_,
-      build::TrustedBuildSettings{.kernel_configs = config.build.trusted_kernel_configs});
+      *builds_, *trusted_, *seeds_, *workspaces_,
+      build::TrustedBuildSettings{.kernel_configs = config.build.trusted_kernel_configs,
+                                  .ccache_limit_mib = config.build.ccache_limit_mib});
   return absl::OkStatus();
 }
 

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+#include <set>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "proto/support/status_macros.h"
@@ -12,7 +16,8 @@ namespace kdbg::build {
 absl::Status TrustedBuilds::KeepUp() {
   absl::MutexLock lock(&one_at_a_time_);
   KDBG_ASSIGN_OR_RETURN(const std::vector<source::SourceRecord> sources, sources_.List());
-  absl::Status all;
+  absl::Status all = Withdraw(sources);
+  all.Update(KeepWithinBounds());
   for (const source::SourceRecord& source : sources) {
     if (source.project == "linux") {
       for (const std::string& config : settings_.kernel_configs) {
@@ -35,6 +40,53 @@ absl::Status TrustedBuilds::KeepUp() {
                                  .request_id = {}}));
     }
   }
+  return all;
+}
+
+absl::Status TrustedBuilds::Withdraw(const std::vector<source::SourceRecord>& trusted) {
+  std::set<std::string_view> ids;
+  std::set<std::string_view> trees;
+  for (const source::SourceRecord& source : trusted) {
+    ids.insert(source.id);
+    trees.insert(source.tree);
+  }
+  absl::Status all;
+  bool withdrawn = false;
+  KDBG_ASSIGN_OR_RETURN(const std::vector<BuildRecord> builds,
+                        builds_.List({.owner = std::string(source::kTrustedOwner)}));
+  for (const BuildRecord& build : builds) {
+    if (ids.contains(build.request.source_id)) continue;
+    withdrawn = true;
+    if (!IsFinal(build.state)) all.Update(builds_.Cancel(build.id).status());
+    all.Update(builds_.Delete(build.id));
+  }
+  KDBG_ASSIGN_OR_RETURN(const std::vector<source::Seed> seeds, seeds_.List());
+  for (const source::Seed& seed : seeds) {
+    if (!trees.contains(seed.tree)) all.Update(seeds_.Delete(seed.id));
+  }
+  // Which of its entries came from where is not known.
+  if (withdrawn) all.Update(workspaces_.ClearTrustedCcache());
+  return all;
+}
+
+absl::Status TrustedBuilds::KeepWithinBounds() {
+  KDBG_ASSIGN_OR_RETURN(const std::vector<source::Seed> least_used_first, seeds_.List());
+  absl::Status all;
+  for (std::size_t i = 0; i + settings_.most_seeds < least_used_first.size(); ++i) {
+    const absl::Status deleted = seeds_.Delete(least_used_first[i].id);
+    if (!absl::IsAborted(deleted)) all.Update(deleted);
+  }
+  std::int64_t cached = 0;
+  std::error_code error;
+  std::filesystem::recursive_directory_iterator entry(workspaces_.trusted_ccache_dir(), error);
+  for (; !error && entry != std::filesystem::end(entry); entry.increment(error)) {
+    std::error_code gone;
+    if (entry->is_regular_file(gone)) {
+      const std::uintmax_t size = entry->file_size(gone);
+      if (!gone) cached += static_cast<std::int64_t>(size);
+    }
+  }
+  if (cached > settings_.ccache_limit_mib << 20) all.Update(workspaces_.ClearTrustedCcache());
   return all;
 }
 

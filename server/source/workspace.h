@@ -98,6 +98,8 @@ class Workspaces {
 
   // The cache that all builds read and only those of the service, from trusted trees, write.
   std::filesystem::path trusted_ccache_dir() const;
+  // Empties that cache; builds that run go on without.
+  absl::Status ClearTrustedCcache();
 
   // Least recently used first.
   absl::StatusOr<std::vector<WorkspaceRecord>> List(std::optional<std::string> owner) const;

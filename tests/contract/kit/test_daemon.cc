@@ -98,8 +98,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   build::ConfigEditorSettings editor_settings;
   editor_settings.directory = root / "workspaces/editors";
   editors_ = Need(build::ConfigEditors::Open(parts, editor_settings), "editors");
-  trusted_builds_ =
-      std::make_unique<build::TrustedBuilds>(*builds_, *trusted_, build::TrustedBuildSettings{});
+  trusted_builds_ = std::make_unique<build::TrustedBuilds>(
+      *builds_, *trusted_, *seeds_, *workspaces_, build::TrustedBuildSettings{});
 
   hypervisor_.on_create = [this](const vm::DomainSpec& spec) { return OnCreate(spec); };
   watcher_ = Need(guest::IoWatcher::Start(), "watcher");

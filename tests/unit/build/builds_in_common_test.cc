@@ -10,7 +10,9 @@ using ::testing::HasSubstr;
 
 class TrustedBuildsTest : public BuildsTest {
  protected:
-  TrustedBuildsTest() : trusted_(*database_, *objects_, clock_), keeper_(*builds_, trusted_, {}) {}
+  TrustedBuildsTest()
+      : trusted_(*database_, *objects_, clock_),
+        keeper_(*builds_, trusted_, *seeds_, *workspaces_, {}) {}
 
   BuildRecord BuildForAll(const std::string& source) {
     const auto trusted = trusted_.Trust(source);
@@ -53,6 +55,24 @@ TEST_F(TrustedBuildsTest, AreMadeOnceAndAgainWhenTheirArtifactIsGone) {
   ASSERT_TRUE(artifacts_->Delete(made.artifact_id).ok());
   ASSERT_TRUE(keeper_.KeepUp().ok());
   EXPECT_EQ(builds_->List({})->size(), 2u);
+}
+
+TEST_F(TrustedBuildsTest, GoWithTheTrustInTheirSource) {
+  const std::string source = KernelSource();
+  const BuildRecord made = BuildForAll(source);
+  const fs::path cached = workspaces_->trusted_ccache_dir() / "0/entry";
+  Write(cached, "object");
+  ASSERT_EQ(seeds_->List()->size(), 1u);
+  ASSERT_TRUE(sources_->Delete(made.request.source_id).ok());
+  ASSERT_TRUE(keeper_.KeepUp().ok());
+  EXPECT_TRUE(seeds_->List()->empty());
+  EXPECT_FALSE(fs::exists(cached));
+  EXPECT_TRUE(fs::exists(workspaces_->trusted_ccache_dir()));
+  ExpectConfigure();
+  ExpectCompile();
+  const BuildRecord own = Run(KernelRequestOf(source));
+  EXPECT_FALSE(own.answered_from_store);
+  EXPECT_THAT(LogOf(own), ::testing::Not(HasSubstr("starts from")));
 }
 
 TEST_F(TrustedBuildsTest, AloneWriteTheCacheThatAllRead) {
