@@ -34,7 +34,9 @@ CommandEnd Debug(Context& context, DebugOptions options) {
     options.session.kernel = build.name();
   }
   KDBG_ASSIGN_OR_RETURN(v1::Session session, CreateSession(context, options.session));
-  KDBG_ASSIGN_OR_RETURN(session, AwaitReady(context, session));
+  KDBG_ASSIGN_OR_RETURN(session, AwaitReady(context, session,
+                                            options.keep ? IfInterrupted::kLeaveSession
+                                                         : IfInterrupted::kEndSession));
   if (const int exit_code = ReportReadiness(session); exit_code != kExitDone) return exit_code;
   const std::string id = ShortName(session.name());
   const std::string where = session.stopped_at().empty() ? "nowhere" : session.stopped_at();

@@ -104,7 +104,8 @@ absl::StatusOr<v1::Session> CreateSession(Context& context, const SessionCreateO
   return context.Call<v1::SessionService>(&v1::SessionService::Stub::CreateSession, request);
 }
 
-absl::StatusOr<v1::Session> AwaitReady(Context& context, const v1::Session& created) {
+absl::StatusOr<v1::Session> AwaitReady(Context& context, const v1::Session& created,
+                                       IfInterrupted interrupted) {
   if (!Moving(created)) return created;
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
   v1::GetSessionRequest request;
@@ -123,7 +124,9 @@ absl::StatusOr<v1::Session> AwaitReady(Context& context, const v1::Session& crea
         return Next::kGoOn;
       });
   progress.Clear();
-  if (IsInterrupted(status)) {
+  if (IsInterrupted(status) && interrupted == IfInterrupted::kEndSession) {
+    KDBG_RETURN_IF_ERROR(SessionDelete(context, {session.name()}).status());
+  } else if (IsInterrupted(status)) {
     context.output().Note(fmt::format(
         "stopped waiting: session {0} goes on (kdbgctl session show {0}, kdbgctl session rm {0})",
         ShortName(session.name())));

@@ -36,13 +36,17 @@ class FakeSessionService : public v1::SessionService::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status WatchSession(grpc::ServerContext*, const v1::GetSessionRequest* request,
+  grpc::Status WatchSession(grpc::ServerContext* context, const v1::GetSessionRequest* request,
                             grpc::ServerWriter<v1::Session>* writer) override {
-    absl::MutexLock lock(&state_.mutex);
-    v1::Session session = state_.sessions[request->name()];
+    v1::Session session;
+    {
+      absl::MutexLock lock(&state_.mutex);
+      session = state_.sessions[request->name()];
+    }
     v1::Session booting = session;
     booting.set_state(v1::Session::BOOTING);
     writer->Write(booting);
+    AwaitOrCancelled(state_, context, [this] { return !state_.hold_boot; });
     writer->Write(session);
     return grpc::Status::OK;
   }

@@ -288,6 +288,20 @@ TEST_F(GdbTest, DebugKeepsTheSessionWhenAsked) {
   EXPECT_EQ(state().sessions.count("sessions/s-1"), 1u);
 }
 
+TEST_F(GdbTest, AnInterruptWhileItBootsEndsTheSessionOfDebug) {
+  state().hold_boot = true;
+  for (const bool keep : {true, false}) {
+    Terminal terminal;
+    Subprocess process =
+        Start(keep ? std::vector<std::string>{"debug", "--keep"} : std::vector<std::string>{"debug"},
+              {{2, terminal.slave()}});
+    terminal.ReadUntil("booting to");
+    process.Signal(SIGINT);
+    EXPECT_EQ(process.Wait().code, 130);
+    EXPECT_EQ(state().sessions.empty(), !keep);
+  }
+}
+
 TEST_F(GdbTest, DebugEndsTheSessionOfAGdbThatWasKilled) {
   WriteProgram("gdb", "#!/bin/sh\nkill -9 $$\n");
   EXPECT_NE(Run({"debug"}).exit_code, 0);
