@@ -101,12 +101,15 @@ bool IsGuestFault(const absl::Status& status) {
 absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(const GuestSpec& spec, const GuestHost& host,
                                                      GuestListener listener) {
   std::unique_ptr<Guest> guest(new Guest(spec, host));
+  std::error_code error;
+  const bool again = std::filesystem::exists(spec.directory, error);
   absl::Status made = MakeGuestDirectories(spec);
   if (made.ok()) made = host.hypervisor.CreatePaused(ToDomainSpec(spec));
   if (made.ok()) made = guest->AttachTo(gdb::CpuState::kHalted, std::move(listener));
   if (made.ok()) return guest;
   guest.reset();
-  Remove(spec, host).IgnoreError();  // the first failure is the one to tell
+  // The first failure is the one to tell. What an earlier machine left is its console.
+  (again ? EndMachine(spec, host) : Remove(spec, host)).IgnoreError();
   return made;
 }
 

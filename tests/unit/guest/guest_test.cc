@@ -98,6 +98,15 @@ TEST_F(GuestTest, LeavesNothingBehindWhenItCannotBeMade) {
   EXPECT_EQ(hypervisor_.State(kDomain).value(), vm::DomainState::kGone);
 }
 
+TEST_F(GuestTest, KeepsTheConsoleOfAnEarlierMachineWhenItCannotBeMadeAgain) {
+  std::filesystem::create_directories(spec_.directory);
+  std::ofstream(ConsoleLogPath(spec_.directory)) << "Linux version";
+  with_stub_ = false;
+  EXPECT_FALSE(Guest::Create(spec_, host_, {}).ok());
+  EXPECT_TRUE(std::filesystem::exists(ConsoleLogPath(spec_.directory)));
+  EXPECT_EQ(hypervisor_.State(kDomain).value(), vm::DomainState::kGone);
+}
+
 TEST_F(GuestTest, StopsAtASymbolByAHardwareBreakpointAndLeavesNone) {
   const auto guest = Create();
   stub_->HitOnContinue(true);
