@@ -124,7 +124,7 @@ absl::Status SeedStore::Keep(std::string_view key, Workspaces::Lease& from, std:
     return status;
   }
   for (const std::string& id : replaced) {
-    // One that is just being planted goes with the next clean-up.
+    // One that is just being planted stays until it is the least recently used.
     if (absl::Status deleted = Delete(id); !deleted.ok()) {
       spdlog::warn("{} is kept for now: {}", id, deleted.ToString());
     }

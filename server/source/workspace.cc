@@ -41,7 +41,8 @@ enum class CopyKind {
   kLink,   // one file with two names
 };
 
-// Time stamps and modes kept, links not followed. What is copied belongs to us.
+// Time stamps and modes kept, links not followed. What is copied belongs to us, and so must not run
+// as its owner whoever starts it.
 absl::Status CopyTree(const fs::path& from, const fs::path& to, CopyKind kind,
                       const std::stop_token& stop) {
   Subprocess::Options copy;
@@ -52,7 +53,11 @@ absl::Status CopyTree(const fs::path& from, const fs::path& to, CopyKind kind,
     copy.argv.insert(copy.argv.end(), {"--reflink=auto", "--no-preserve=ownership"});
   }
   copy.argv.insert(copy.argv.end(), {"--", from.string(), to.string()});
-  return Git::Run(std::move(copy), stop).status();
+  KDBG_RETURN_IF_ERROR(Git::Run(std::move(copy), stop).status());
+  if (kind == CopyKind::kLink) return absl::OkStatus();
+  Subprocess::Options plain;
+  plain.argv = {"chmod", "--recursive", "a-s", "--", to.string()};
+  return Git::Run(std::move(plain), stop).status();
 }
 
 // Of this run of the kernel; empty when it cannot be known, which no record matches for long.

@@ -69,6 +69,18 @@ TEST_F(SeedStoreTest, AWorkspaceStartsWithItsObjectsAndItsTimeStamps) {
   EXPECT_FALSE(fs::equivalent(lease.build_dir() / "init/main.o", seed / "build/init/main.o"));
 }
 
+TEST_F(SeedStoreTest, NothingInItRunsAsItsOwner) {
+  const std::string tree = Tree("6.1.1");
+  auto from = *workspaces_->Acquire("service", "trusted");
+  ASSERT_TRUE(from.Checkout(tree).ok());
+  fs::permissions(WriteFile(fs::relative(from.build_dir(), directory_) / "tool", "x"),
+                  fs::perms(06755));
+  ASSERT_TRUE(seeds_->Keep("tiny", from, {}).ok());
+  auto lease = *workspaces_->Acquire("alice", "linux");
+  ASSERT_TRUE(seeds_->Plant("tiny", tree, lease, {}).ok());
+  EXPECT_EQ(fs::status(lease.build_dir() / "tool").permissions(), fs::perms(0755));
+}
+
 TEST_F(SeedStoreTest, OnlyWhatDiffersIsNewerThanTheObjects) {
   const std::string old_tree = Tree("6.1.1");
   const std::string new_tree = Tree("6.1.2");
