@@ -37,41 +37,52 @@ bool ActiveBuilds::Join(std::string_view work, BuildRecord build) {
   return true;
 }
 
-absl::Status ActiveBuilds::CheckRoom() const {
+absl::Status ActiveBuilds::CheckRoom(Priority priority) const {
   absl::MutexLock lock(&mutex_);
   if (ending_) {
     return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
                      "the server is ending: try again when it is back", {}, absl::Seconds(5));
   }
-  if (queue_.size() >= queue_limit_) {
+  const std::size_t waiting = queue_.size(priority == Priority::kBackground);
+  if (waiting >= queue_limit_) {
     return MakeError(
         absl::StatusCode::kResourceExhausted, Reason::kQueueFull,
-        fmt::format("{} builds are waiting already: try again later, or cancel one", queue_.size()),
+        fmt::format("{} builds are waiting already: try again later, or cancel one", waiting),
         {{"limit", std::to_string(queue_limit_)}}, absl::Seconds(30));
   }
   return absl::OkStatus();
 }
 
-// Something in the background to be stopped, or nothing.
-std::stop_source ActiveBuilds::MakeRoom() {
+// What in the background is to be stopped.
+std::vector<std::stop_source> ActiveBuilds::MakeRoom() {
+  int missing = queue_.UrgentThatCouldStart() - idle_;
+  std::vector<Entry*> background;
   for (auto& [id, entry] : works_) {
     if (!entry.running || !entry.queued.in_background || !Admits(entry)) continue;
-    if (entry.preempted) break;  // room is being made already
-    entry.preempted = true;
-    return entry.stop;
+    if (entry.preempted) {
+      --missing;  // this room is being made already
+    } else {
+      background.push_back(&entry);
+    }
   }
-  return std::stop_source(std::nostopstate);
+  std::vector<std::stop_source> stops;
+  for (Entry* entry : background) {
+    if (missing-- <= 0) break;
+    entry->preempted = true;
+    stops.push_back(entry->stop);
+  }
+  return stops;
 }
 
 int ActiveBuilds::Add(BuildRecord build, Priority priority) {
-  std::stop_source stop(std::nostopstate);
+  std::vector<std::stop_source> stops;
   int position = 0;
   {
     absl::MutexLock lock(&mutex_);
     position = Enter(std::move(build), priority);
-    if (priority == Priority::kNormal && idle_ == 0) stop = MakeRoom();
+    if (priority == Priority::kNormal) stops = MakeRoom();
   }
-  stop.request_stop();  // ends commands on this thread: under no lock
+  for (std::stop_source& stop : stops) stop.request_stop();  // ends commands here: under no lock
   return position;
 }
 

@@ -37,11 +37,11 @@ class ActiveBuilds {
   std::optional<Work> FindWork(const BuildRecord& build) const;
   // Makes `build` a member. False when the work has its result already, or is gone.
   bool Join(std::string_view work, BuildRecord build);
-  // RESOURCE_EXHAUSTED (kQueueFull), UNAVAILABLE (kDraining).
-  absl::Status CheckRoom() const;
-  // A new work with this one member. Its place in the queue. When everybody is at work and somebody
-  // only in the background, that one is asked to stop.
   enum class Priority { kNormal, kBackground };
+  // RESOURCE_EXHAUSTED (kQueueFull), UNAVAILABLE (kDraining). Each priority has a room of its own.
+  absl::Status CheckRoom(Priority priority) const;
+  // A new work with this one member. Its place in the queue. When nobody has time for it, and
+  // somebody works only in the background, that one is asked to stop.
   int Add(BuildRecord build, Priority priority);
 
   // ---- Working
@@ -110,7 +110,7 @@ class ActiveBuilds {
 
   static bool Admits(const Entry& entry) { return !entry.closed && !entry.cancelled; }
   int Enter(BuildRecord build, Priority priority) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::stop_source MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<std::stop_source> MakeRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<BuildRecord> Records(const Entry& entry) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const std::size_t queue_limit_;

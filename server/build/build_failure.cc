@@ -59,4 +59,9 @@ BuildFailure FailureOf(const absl::Status& status) {
   return failure;
 }
 
+bool MayPass(const BuildFailure& failure) {
+  return failure.fault == Fault::kHost && failure.reason != Reason::kBuildTimedOut &&
+         failure.reason != Reason::kOutOfMemory;
+}
+
 }  // namespace kdbg::build

@@ -13,4 +13,7 @@ absl::Status FailureStatus(const BuildFailure& failure);
 // fault, FAILED_PRECONDITION the subject's, everything else the host's.
 BuildFailure FailureOf(const absl::Status& status);
 
+// Whether the same build may succeed another time, nobody having changed anything.
+bool MayPass(const BuildFailure& failure);
+
 }  // namespace kdbg::build

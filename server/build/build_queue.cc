@@ -1,5 +1,6 @@
 #include "server/build/build_queue.h"
 
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
@@ -50,12 +51,30 @@ bool BuildQueue::Remove(std::string_view id) {
 }
 
 int BuildQueue::Position(std::string_view id) const {
+  if (std::ranges::none_of(waiting_, [&](const Entry& entry) { return entry.id == id; })) return 0;
+  BuildQueue ahead = *this;
+  ahead.busy_.clear();
   int position = 0;
-  for (const Entry& entry : waiting_) {
+  while (const std::optional<Entry> next = ahead.Start()) {
     ++position;
-    if (entry.id == id) return position;
+    if (next->id == id) break;
+    ahead.Finish(*next);
   }
-  return 0;
+  return position;
+}
+
+std::size_t BuildQueue::size(bool in_background) const {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      waiting_, [&](const Entry& entry) { return entry.in_background == in_background; }));
+}
+
+int BuildQueue::UrgentThatCouldStart() const {
+  std::set<Workspace> workspaces;
+  for (const Entry& entry : waiting_) {
+    const Workspace workspace = {entry.owner, entry.workspace};
+    if (!entry.in_background && !busy_.contains(workspace)) workspaces.insert(workspace);
+  }
+  return static_cast<int>(workspaces.size());
 }
 
 }  // namespace kdbg::build

@@ -30,9 +30,11 @@ class BuildQueue {
   // False when it was not waiting.
   bool Remove(std::string_view id);
 
-  // 1 is next; 0 when it is not waiting.
+  // 1 is next, as things stand and one at a time; 0 when it is not waiting.
   int Position(std::string_view id) const;
-  std::size_t size() const { return waiting_.size(); }
+  std::size_t size(bool in_background) const;
+  // How many of people's builds only wait for a thread that has time.
+  int UrgentThatCouldStart() const;
 
  private:
   using Workspace = std::pair<std::string, std::string>;  // owner, name

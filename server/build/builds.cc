@@ -167,8 +167,8 @@ absl::StatusOr<std::optional<BuildRecord>> Builds::Impl::FindSame(
   if (absl::IsNotFound(newest.status())) return std::nullopt;
   KDBG_RETURN_IF_ERROR(newest.status());
   BuildRecord build = Current(*std::move(newest));
-  bool counts = !IsFinal(build.state);
-  if (build.failure) counts = build.failure->fault != Fault::kHost;
+  bool counts = !IsFinal(build.state) || build.state == BuildState::kCancelled;
+  if (build.failure) counts = !MayPass(*build.failure);
   if (!build.artifact_id.empty()) counts = parts_.artifacts.Get(build.artifact_id).ok();
   if (!counts) return std::nullopt;
   return build;
@@ -256,7 +256,7 @@ absl::Status Builds::Impl::CheckDisk() const {
 
 absl::StatusOr<BuildRecord> Builds::Impl::Enqueue(BuildRecord record) {
   KDBG_RETURN_IF_ERROR(CheckDisk());
-  KDBG_RETURN_IF_ERROR(active_.CheckRoom());
+  KDBG_RETURN_IF_ERROR(active_.CheckRoom(PriorityOf(record)));
   KDBG_RETURN_IF_ERROR(BuildLog::Open(LogPath(record.id), settings_.log_limit_bytes).status());
   KDBG_RETURN_IF_ERROR(table_.Insert(record));
   record.progress.queue_position = active_.Add(record, PriorityOf(record));
@@ -337,10 +337,13 @@ void Builds::Impl::OnChange(const std::string& work, const BuildProgress& progre
 
 void Builds::Impl::Work() {
   while (const auto started = active_.Next(parts_.clock.Now())) {
-    const std::vector<BuildRecord> ended = Do(*started);
+    std::vector<BuildRecord> ended = Do(*started);
     if (ended.empty() && active_.Requeue(started->work)) {
       for (const BuildRecord& member : started->members) changes_.Notify(Current(member));
       continue;
+    }
+    if (ended.empty() && active_.WasCancelled(started->work)) {  // while it made room
+      ended = Conclude(active_.Close(started->work), absl::CancelledError(), true);
     }
     active_.Remove(started->work);
     // After they have left the list: who is told looks at the database.

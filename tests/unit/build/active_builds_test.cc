@@ -61,6 +61,30 @@ TEST_F(ActiveBuildsTest, PeoplesBuildsDoNotMakeRoomForEachOther) {
   EXPECT_FALSE(active_.Requeue("1"));
 }
 
+TEST_F(ActiveBuildsTest, EveryUrgentBuildGetsRoomOfItsOwn) {
+  active_.Add(Build("t1", "service"), Priority::kBackground);
+  active_.Add(Build("t2", "service"), Priority::kBackground);
+  const auto first = active_.Next(absl::UnixEpoch());
+  const auto second = active_.Next(absl::UnixEpoch());
+  active_.Add(Build("1", "alice"), Priority::kNormal);
+  EXPECT_NE(first->stop.stop_requested(), second->stop.stop_requested());
+  BuildRecord same_workspace = Build("2", "alice");
+  same_workspace.workspace = "1";  // waits for the first anyway
+  active_.Add(same_workspace, Priority::kNormal);
+  EXPECT_NE(first->stop.stop_requested(), second->stop.stop_requested());
+  active_.Add(Build("3", "bob"), Priority::kNormal);
+  EXPECT_TRUE(first->stop.stop_requested() && second->stop.stop_requested());
+}
+
+TEST_F(ActiveBuildsTest, WhatTheServiceHasWaitingTakesNobodysPlace) {
+  ActiveBuilds active(1);
+  active.Add(Build("t", "service"), Priority::kBackground);
+  EXPECT_TRUE(active.CheckRoom(Priority::kNormal).ok());
+  EXPECT_FALSE(active.CheckRoom(Priority::kBackground).ok());
+  EXPECT_EQ(active.Add(Build("1", "alice"), Priority::kNormal), 1);
+  EXPECT_FALSE(active.CheckRoom(Priority::kNormal).ok());
+}
+
 TEST_F(ActiveBuildsTest, CancellingWhatMakesRoomEndsIt) {
   active_.Add(Build("trusted", "service"), Priority::kBackground);
   Next();

@@ -43,6 +43,17 @@ TEST(BuildQueueTest, WhoHasLessRunningGoesFirst) {
   EXPECT_EQ(queue.Start()->id, "2");
 }
 
+TEST(BuildQueueTest, PlacesAreThoseOfTheOrderItWillBe) {
+  BuildQueue queue;
+  queue.Add({"0", "service", "t", true});
+  for (const char* id : {"1", "2"}) queue.Add({id, "alice", id});
+  queue.Add({"3", "bob", "x"});
+  EXPECT_EQ(queue.Position("1"), 1);
+  EXPECT_EQ(queue.Position("3"), 2);
+  EXPECT_EQ(queue.Position("2"), 3);
+  EXPECT_EQ(queue.Position("0"), 4);
+}
+
 TEST(BuildQueueTest, WhoWasServedLongestAgoGoesFirst) {
   BuildQueue queue;
   for (const char* id : {"1", "2", "3"}) queue.Add({id, "alice", id});
