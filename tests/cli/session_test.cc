@@ -292,9 +292,9 @@ TEST_F(GdbTest, AnInterruptWhileItBootsEndsTheSessionOfDebug) {
   state().hold_boot = true;
   for (const bool keep : {true, false}) {
     Terminal terminal;
-    Subprocess process =
-        Start(keep ? std::vector<std::string>{"debug", "--keep"} : std::vector<std::string>{"debug"},
-              {{2, terminal.slave()}});
+    Subprocess process = Start(
+        keep ? std::vector<std::string>{"debug", "--keep"} : std::vector<std::string>{"debug"},
+        {{2, terminal.slave()}});
     terminal.ReadUntil("booting to");
     process.Signal(SIGINT);
     EXPECT_EQ(process.Wait().code, 130);
