@@ -55,7 +55,8 @@ void AddConfigOptions(CLI::App* command, KernelBuildOptions& options) {
 void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
   AddConfigOptions(command, options);
   command->add_option("--name", options.name, "a name of your own; also names the line of work");
-  AddRepeated(command, "--patch", options.patches, "a patch to apply");
+  AddRepeated(command, "--patch", options.source.patches,
+              "a patch, mail or mailbox to apply to the source, as git am would");
   command->add_flag("--private", options.is_private, "for you and admins only");
   command->add_flag("--clean", options.clean, "start from an empty build directory");
   command->add_flag("--no-cache", options.skip_cache, "compile even what the store has");

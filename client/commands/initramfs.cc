@@ -9,6 +9,7 @@
 #include "client/commands/lookup.h"
 #include "client/commands/overlay.h"
 #include "client/commands/source_import.h"
+#include "client/commands/user_file.h"
 
 namespace kdbg::client {
 namespace {
@@ -17,7 +18,8 @@ constexpr std::size_t kInitLimit = 1 << 20;
 constexpr std::size_t kConfigLimit = 1 << 20;
 
 absl::StatusOr<v1::Source> BusyboxSource(Context& context, const std::string& text) {
-  if (!text.empty()) return ImportSource(context, {.text = text, .ref = {}, .project = Busybox()});
+  if (!text.empty())
+    return ImportSource(context, {.text = text, .ref = {}, .patches = {}, .project = Busybox()});
   auto newest = NewestSource(context, "busybox");
   if (absl::IsNotFound(newest.status())) {
     return absl::InvalidArgumentError(

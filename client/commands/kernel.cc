@@ -8,13 +8,13 @@
 
 #include "client/commands/failure_report.h"
 #include "client/commands/lookup.h"
+#include "client/commands/user_file.h"
 #include "proto/support/file.h"
 
 namespace kdbg::client {
 namespace {
 
 constexpr std::size_t kConfigLimit = 1 << 20;
-constexpr std::size_t kPatchLimit = 16 << 20;
 // The first lines of what Kconfig itself writes.
 constexpr std::string_view kWholeConfigMark = "Automatically generated file; DO NOT EDIT";
 
@@ -73,20 +73,9 @@ absl::StatusOr<v1::KernelSpec> KernelSpecOf(const KernelBuildOptions& options) {
     }
     (*spec.mutable_make_variables())[variable.substr(0, equals)] = variable.substr(equals + 1);
   }
-  for (const std::string& patch : options.patches) {
-    KDBG_ASSIGN_OR_RETURN(*spec.add_patches(), ReadUserFile(patch, kPatchLimit));
-  }
   spec.set_clean(options.clean);
   spec.set_skip_cache(options.skip_cache);
   return spec;
-}
-
-absl::StatusOr<std::string> ReadUserFile(const std::string& path, std::size_t limit) {
-  auto text = ReadFile(path, limit);
-  if (absl::IsNotFound(text.status())) {
-    return absl::NotFoundError(fmt::format("{}: no such file", path));
-  }
-  return text;
 }
 
 int ReportSource(Context& context, const v1::Source& source) {

@@ -11,12 +11,11 @@
 namespace kdbg::client {
 
 struct KernelBuildOptions {
-  SourceArgument source{.text = {}, .ref = {}, .project = Linux()};
+  SourceArgument source{.text = {}, .ref = {}, .patches = {}, .project = Linux()};
   std::string name;
   std::string architecture;
   std::vector<std::string> configs;  // names or files
   std::vector<std::string> config_items;
-  std::vector<std::string> patches;
   std::vector<std::string> make_variables;
   bool is_private = false;
   bool detach = false;
@@ -33,9 +32,6 @@ CommandEnd KernelBuild(Context& context, const KernelBuildOptions& options);
 // `failed`.
 absl::StatusOr<v1::Build> BuildKernelFor(Context& context, const KernelBuildOptions& options,
                                          int& failed);
-
-// A whole small text file the user named, with the name in every error.
-absl::StatusOr<std::string> ReadUserFile(const std::string& path, std::size_t limit);
 
 // Prints a source that failed to import; its exit code.
 int ReportSource(Context& context, const v1::Source& source);

@@ -23,6 +23,11 @@ std::string Origin(const v1::Source& source) {
       return fmt::format("{} {}", source.git_url().url(), source.git_url().ref());
     case v1::Source::kTarballUrl:
       return source.tarball_url().url();
+    case v1::Source::kPatched: {
+      std::string text = source.patched().source();
+      for (const auto& patch : source.patched().patches()) text += " + " + patch.name();
+      return text;
+    }
     case v1::Source::ORIGIN_NOT_SET:
       break;
   }

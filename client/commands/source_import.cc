@@ -7,6 +7,7 @@
 
 #include "client/commands/directory_import.h"
 #include "client/commands/upload.h"
+#include "client/commands/user_file.h"
 #include "client/output/progress.h"
 #include "client/output/text.h"
 #include "proto/contract/resource_name.h"
@@ -15,6 +16,7 @@ namespace kdbg::client {
 namespace {
 
 constexpr std::string_view kServerPath = "server:";
+constexpr std::size_t kPatchBytes = std::size_t{4} << 20;  // the contract's bound for all
 
 absl::StatusOr<v1::Source> Create(Context& context, const v1::Source& wanted) {
   v1::CreateSourceRequest request;
@@ -106,9 +108,21 @@ absl::Status AwaitImport(Context& context, Progress& progress, v1::Source& sourc
       });
 }
 
+// Names are as the user knows them; everything local is read before anything travels.
+absl::StatusOr<v1::Source::Patched> ReadPatches(const std::vector<std::string>& files) {
+  v1::Source::Patched patched;
+  for (const std::string& file : files) {
+    v1::Source::Patched::Patch* patch = patched.add_patches();
+    patch->set_name(std::filesystem::path(file).filename().string());
+    KDBG_ASSIGN_OR_RETURN(*patch->mutable_text(), ReadUserFile(file, kPatchBytes));
+  }
+  return patched;
+}
+
 }  // namespace
 
 absl::StatusOr<v1::Source> ImportSource(Context& context, const SourceArgument& argument) {
+  KDBG_ASSIGN_OR_RETURN(v1::Source::Patched patched, ReadPatches(argument.patches));
   Progress progress(context.output());
   auto source = Start(context, argument, progress);
   absl::Status status = source.status();
@@ -123,7 +137,12 @@ absl::StatusOr<v1::Source> ImportSource(Context& context, const SourceArgument& 
                       "command goes on from there");
   }
   if (!status.ok()) return status;
-  return source;
+  if (argument.patches.empty() || source->state() != v1::Source::READY) return source;
+  progress.Update("patching", source->name());
+  v1::Source wanted;
+  patched.set_source(source->name());
+  *wanted.mutable_patched() = std::move(patched);
+  return Create(context, wanted);
 }
 
 std::string LineOfWorkOf(const SourceArgument& argument) {

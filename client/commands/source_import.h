@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "client/commands/context.h"
 #include "client/source/content_check.h"
@@ -11,7 +12,8 @@ namespace kdbg::client {
 struct SourceArgument {
   std::string text;  // a directory or tarball here, server:/PATH, sources/ID, or a URL
   std::string ref;   // of a git URL, or of the repository a directory is in
-  Project project;   // what it must be
+  std::vector<std::string> patches;  // files, applied in order
+  Project project;                   // what it must be
 };
 
 // Uploads what the server does not have, waits for the import and shows both. A source that fails

@@ -39,6 +39,8 @@ constexpr std::string_view kNames[] = {
     "OBJECTS_MISSING",
     "TREE_UNSAFE",
     "TREE_TOO_LARGE",
+    "PATCH_INVALID",
+    "PATCH_DOES_NOT_APPLY",
     "NOT_A_KERNEL_TREE",
     "NOT_A_BUSYBOX_TREE",
     "CONFIG_INVALID",

@@ -40,6 +40,8 @@ enum class Reason {
   kObjectsMissing,    // metadata: object, count; a tree's objects, neither sent nor known
   kTreeUnsafe,        // metadata: path, as far as it is known
   kTreeTooLarge,
+  kPatchInvalid,       // metadata: patch; no diff and no mail with one
+  kPatchDoesNotApply,  // metadata: patch, file, hunk
   kNotAKernelTree,
   kNotABusyboxTree,
   // Builds.

@@ -48,7 +48,6 @@ struct KernelRequest {
   std::map<std::string, std::string> make_variables;  // KCFLAGS and the like
   bool clean = false;
   bool skip_cache = false;
-  std::vector<std::string> patches;
 };
 
 struct InitramfsOverlay {

@@ -187,11 +187,6 @@ std::string UnpacksOf(const ConfigValues& config) {
 }  // namespace
 
 absl::Status CheckKernelRequest(const KernelRequest& request) {
-  if (!request.patches.empty()) {
-    return MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
-                     "patches are not taken yet: apply them to the source before it is sent",
-                     {{"method", "CreateBuild"}});
-  }
   std::size_t total = request.base_config_text.size();
   for (const ConfigFragment& fragment : request.fragments) total += fragment.text.size();
   for (const std::string& item : request.config_items) total += item.size();

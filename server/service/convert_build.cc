@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxInitBytes = std::size_t{1} << 20;
-constexpr std::size_t kMaxPatchBytes = std::size_t{4} << 20;
 constexpr std::size_t kMaxItems = 4096;
 constexpr std::size_t kMaxItemBytes = 4096;
 constexpr std::size_t kMaxNameBytes = 63;
@@ -215,10 +214,6 @@ absl::StatusOr<build::KernelRequest> KernelFrom(const v1::KernelSpec& spec,
   kernel.make_variables.insert(spec.make_variables().begin(), spec.make_variables().end());
   kernel.clean = spec.clean();
   kernel.skip_cache = spec.skip_cache();
-  std::size_t total = 0;
-  for (const std::string& patch : spec.patches()) total += patch.size();
-  KDBG_RETURN_IF_ERROR(CheckSize(part("patches"), total, kMaxPatchBytes));
-  kernel.patches.assign(spec.patches().begin(), spec.patches().end());
   return kernel;
 }
 

@@ -11,7 +11,7 @@
 
 namespace kdbg::service {
 
-// Without what is input only (patches, whole configs): a list would not fit into a message. `now`
+// Without what is input only (whole configs): a list would not fit into a message. `now`
 // is for how long it has been running.
 v1::Build ToMessage(const build::BuildRecord& record, absl::Time now);
 

@@ -5,6 +5,9 @@
 #include <filesystem>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/strings/str_split.h"
 
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
@@ -21,6 +24,9 @@ constexpr std::size_t kMaxTextBytes = 4096;
 constexpr std::size_t kMaxCommitBytes = 256;
 constexpr int kMaxObjectIds = 4096;
 constexpr std::size_t kMaxInlinePackBytes = std::size_t{1} << 20;
+constexpr int kMaxPatches = 256;
+constexpr std::size_t kMaxPatchNameBytes = 256;
+constexpr std::size_t kMaxPatchBytes = std::size_t{4} << 20;
 
 v1::Source::State StateOf(source::SourceState state) {
   switch (state) {
@@ -68,12 +74,42 @@ void SetOrigin(const source::SourceOrigin& origin, v1::Source* message) {
     case source::OriginKind::kTarballUrl:
       message->mutable_tarball_url()->set_url(text);
       return;
+    case source::OriginKind::kPatched:
+      message->mutable_patched()->set_source(ResourceName(kSources, origin.ref));
+      for (const std::string& name : std::vector<std::string>(absl::StrSplit(text, '\n'))) {
+        message->mutable_patched()->add_patches()->set_name(name);
+      }
+      return;
   }
 }
 
 absl::StatusOr<std::string> UploadId(const std::string& name, std::string_view field) {
   if (name.empty()) return std::string();
   return ParseResourceName(kUploads, name, field);
+}
+
+absl::StatusOr<std::vector<source::Patch>> PatchesOf(const v1::Source::Patched& patched) {
+  constexpr std::string_view kField = "source.patched.patches";
+  if (patched.patches().empty() || patched.patches_size() > kMaxPatches) {
+    return InvalidField(
+        kField, std::to_string(patched.patches_size()),
+        fmt::format("{}: give at least one patch and at most {}", kField, kMaxPatches));
+  }
+  std::vector<source::Patch> patches;
+  std::size_t total = 0;
+  for (const v1::Source::Patched::Patch& patch : patched.patches()) {
+    KDBG_RETURN_IF_ERROR(
+        CheckSize("source.patched.patches.name", patch.name().size(), kMaxPatchNameBytes));
+    if (patch.name().find('\n') != std::string::npos) {
+      return InvalidField("source.patched.patches.name", patch.name(), "a name is one line");
+    }
+    total += patch.text().size();
+    patches.push_back(
+        {.name = patch.name().empty() ? fmt::format("patch {}", patches.size() + 1) : patch.name(),
+         .text = patch.text()});
+  }
+  KDBG_RETURN_IF_ERROR(CheckSize(kField, total, kMaxPatchBytes));
+  return patches;
 }
 
 absl::StatusOr<source::SourceOrigin> OriginOf(const v1::Source& source) {
@@ -122,6 +158,12 @@ absl::StatusOr<source::SourceOrigin> OriginOf(const v1::Source& source) {
       origin.kind = source::OriginKind::kTarballUrl;
       origin.text = source.tarball_url().url();
       break;
+    case v1::Source::kPatched: {
+      origin.kind = source::OriginKind::kPatched;
+      KDBG_ASSIGN_OR_RETURN(origin.ref, ParseResourceName(kSources, source.patched().source(),
+                                                          "source.patched.source"));
+      break;
+    }
     case v1::Source::ORIGIN_NOT_SET:
       return InvalidField("source.origin", "",
                           "source.origin is required: a tarball, a path on the server, ...");
@@ -192,6 +234,12 @@ absl::StatusOr<source::SourceRequest> RequestOf(const v1::CreateSourceRequest& r
   wanted.pack = pack.pack();
   KDBG_ASSIGN_OR_RETURN(wanted.delta_bases,
                         ObjectIdsOf(pack.delta_bases(), "source.git_pack.delta_bases"));
+  if (wanted.origin.kind == source::OriginKind::kPatched) {
+    KDBG_ASSIGN_OR_RETURN(wanted.patches, PatchesOf(request.source().patched()));
+    for (const source::Patch& patch : wanted.patches) {
+      wanted.origin.text += (wanted.origin.text.empty() ? "" : "\n") + patch.name;
+    }
+  }
   return wanted;
 }
 

@@ -131,6 +131,11 @@ grpc::ServerUnaryReactor* SourceServiceImpl::CreateSource(Context* context,
                       if (!upload.ok()) return upload.status();
                       KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*upload)));
                     }
+                    if (wanted.origin.kind == source::OriginKind::kPatched) {
+                      const auto base = sources_.Get(wanted.origin.ref);
+                      if (!base.ok()) return base.status();
+                      KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*base)));
+                    }
                     wanted.owner = call.user();
                     wanted.reader = call.principal().uid;
                     KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source,

@@ -80,6 +80,13 @@ absl::StatusOr<std::string> Git::Run(Subprocess::Options command, std::stop_toke
   return std::move(result.output);
 }
 
+Subprocess::Options Git::Limited(Subprocess::Options command, std::int64_t cpu_seconds) {
+  constexpr std::int64_t kMemoryKib = std::int64_t{6} << 20;
+  // Into the script of Command.
+  command.argv[2].insert(0, fmt::format("ulimit -v {}; ulimit -t {}; ", kMemoryKib, cpu_seconds));
+  return command;
+}
+
 absl::Status Git::Failure(std::string_view action, const ExitStatus& status,
                           std::string_view stderr_text) {
   const std::string text =

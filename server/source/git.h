@@ -2,6 +2,7 @@
 // configuration, no hooks, no prompts. One object for one repository; thread-safe.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <stop_token>
 #include <string>
@@ -42,6 +43,10 @@ class Git {
   // otherwise.
   static absl::StatusOr<std::string> Run(Subprocess::Options command, std::stop_token stop = {},
                                          std::string input = {});
+
+  // The same with a limit on its processor time and on its memory: for what a few bytes from
+  // outside can make long.
+  static Subprocess::Options Limited(Subprocess::Options command, std::int64_t cpu_seconds);
 
   // The status for a git that failed, from what it wrote to stderr.
   static absl::Status Failure(std::string_view action, const ExitStatus& status,

@@ -1,9 +1,13 @@
 #include "server/source/origin_check.h"
 
+#include <fmt/format.h>
+
+#include <string>
 #include <utility>
 
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
+#include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
 #include "server/source/object_id.h"
 #include "server/source/server_path.h"
@@ -23,6 +27,8 @@ absl::StatusOr<IncomingSource> OriginCheck::Check(const SourceRequest& request) 
       return CheckServerPath(request.origin, request.reader);
     case OriginKind::kGitPack:
       return CheckGitPack(request.owner, request.origin);
+    case OriginKind::kPatched:
+      return CheckPatched(request);
     case OriginKind::kGitUrl:
     case OriginKind::kTarballUrl:
       break;
@@ -81,6 +87,32 @@ absl::StatusOr<IncomingSource> OriginCheck::CheckGitPack(std::string_view owner,
     if (upload.owner != owner) return ResourceNotFound(ResourceName(kUploads, origin.upload));
     incoming.has_bytes = upload.complete;
   }
+  return incoming;
+}
+
+absl::StatusOr<IncomingSource> OriginCheck::CheckPatched(const SourceRequest& request) const {
+  std::optional<SourceRow> base;
+  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) -> absl::Status {
+    KDBG_ASSIGN_OR_RETURN(base, SourceRecords::Find(transaction, request.origin.ref));
+    return absl::OkStatus();
+  }));
+  const std::string name = ResourceName(kSources, request.origin.ref);
+  if (!base) return ResourceNotFound(name);
+  if (base->record.state != SourceState::kReady) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+                     name + " is not READY: wait until it is imported, then patch it",
+                     {{"resource", name}});
+  }
+  IncomingSource incoming;
+  incoming.origin = request.origin;
+  incoming.origin.tree = base->record.tree;
+  Sha256 content;
+  content.Update(base->record.tree);
+  for (const Patch& patch : request.patches) {
+    content.Update(fmt::format(" {} ", patch.text.size()));
+    content.Update(patch.text);
+  }
+  incoming.origin.sha256 = content.FinishHex();
   return incoming;
 }
 

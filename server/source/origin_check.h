@@ -37,6 +37,7 @@ class OriginCheck {
                                                  std::optional<uid_t> reader) const;
   absl::StatusOr<IncomingSource> CheckGitPack(std::string_view owner,
                                               const SourceOrigin& origin) const;
+  absl::StatusOr<IncomingSource> CheckPatched(const SourceRequest& request) const;
 
   state::Database& database_;
   UploadStore& uploads_;

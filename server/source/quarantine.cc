@@ -44,13 +44,7 @@ absl::Status PackInvalid(std::string_view why) {
 
 // A few bytes of delta can ask for any amount of memory and time. A pack that is what it should be
 // needs less than 1 s for each 10 MB.
-Subprocess::Options Limited(Subprocess::Options command, std::int64_t pack_bytes) {
-  constexpr std::int64_t kMemoryKib = std::int64_t{6} << 20;
-  const std::int64_t seconds = 30 + (pack_bytes >> 20);
-  // Into the script of Git::Command.
-  command.argv[2].insert(0, fmt::format("ulimit -v {}; ulimit -t {}; ", kMemoryKib, seconds));
-  return command;
-}
+std::int64_t SecondsFor(std::int64_t pack_bytes) { return 30 + (pack_bytes >> 20); }
 
 // What index-pack complained of: a base that is not there is no damage.
 absl::Status RefusedPack(const absl::Status& status) {
@@ -122,7 +116,7 @@ absl::StatusOr<Quarantine> Quarantine::Make(const fs::path& repository) {
   std::string name = parent / "XXXXXX";
   if (::mkdtemp(name.data()) == nullptr) return DiskError(errno, "mkdir", parent);
   Quarantine quarantine(repository, name);
-  for (const char* folder : {"objects/pack", "copies/pack"}) {
+  for (const char* folder : {"objects/pack", "copies/pack", "scratch"}) {
     KDBG_RETURN_IF_ERROR(
         WithDiskReason(MakeDirectories(quarantine.directory_ / folder, 0700), parent));
   }
@@ -170,7 +164,8 @@ absl::Status Quarantine::ReceivePack(const UniqueFd& pack, const ArchiveLimits& 
   if (::lseek(pack.get(), 0, SEEK_SET) != 0) return DiskError(errno, "seek", "the pack");
   // Without --fsck-objects: it wants to read each .gitattributes and .gitmodules that a tree names,
   // which need not come again. TreeWalk checks what we need of trees.
-  Subprocess::Options index = Limited(git().Command({"index-pack", "--stdin", "--fix-thin"}), size);
+  Subprocess::Options index =
+      Git::Limited(git().Command({"index-pack", "--stdin", "--fix-thin"}), SecondsFor(size));
   index.descriptors = {{0, pack.get()}};
   KDBG_RETURN_IF_ERROR(RefusedPack(Git::Run(std::move(index), stop).status()));
   KDBG_ASSIGN_OR_RETURN(
@@ -180,6 +175,19 @@ absl::Status Quarantine::ReceivePack(const UniqueFd& pack, const ArchiveLimits& 
                              "--batch-check=%(objecttype) %(objectsize)"}),
                stop));
   return CheckContents(listing, limits);
+}
+
+absl::Status Quarantine::PackObjects(const std::stop_token& stop) {
+  const Git own(repository_, directory_ / "objects", "");
+  KDBG_ASSIGN_OR_RETURN(std::string ids,
+                        Git::Run(own.Command({"cat-file", "--batch-all-objects", "--unordered",
+                                              "--batch-check=%(objectname)"}),
+                                 stop));
+  if (ids.empty()) return absl::OkStatus();
+  const fs::path base = directory_ / "objects" / "pack" / "pack";
+  return Git::Run(own.Command({"pack-objects", "-q", "--threads=1", base.string()}), stop,
+                  std::move(ids))
+      .status();
 }
 
 absl::Status Quarantine::Publish() {

@@ -31,6 +31,9 @@ class Quarantine {
   // git with the objects that came in, and those that were copied.
   Git git() const { return Git(repository_, directory_ / "objects", directory_ / "copies"); }
 
+  // Where what comes in goes.
+  std::filesystem::path git_objects() const { return directory_ / "objects"; }
+
   // Copies these objects, which are in the repository and which the sender must be known to have
   // the right to.
   absl::Status Copy(std::span<const ObjectId> objects, const std::stop_token& stop);
@@ -42,7 +45,13 @@ class Quarantine {
   absl::Status ReceivePack(const UniqueFd& pack, const ArchiveLimits& limits,
                            const std::stop_token& stop);
 
-  // Moves what came in, without the copies, to the repository.
+  // Makes one pack of objects that git wrote here one by one.
+  absl::Status PackObjects(const std::stop_token& stop);
+
+  // A folder for what git works on beside objects.
+  std::filesystem::path scratch() const { return directory_ / "scratch"; }
+
+  // Moves the packs that came in, without the copies, to the repository.
   absl::Status Publish();
 
  private:

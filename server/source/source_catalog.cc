@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
@@ -38,6 +39,7 @@ ImportLane LaneOf(OriginKind kind) {
     case OriginKind::kServerPath:
       return ImportLane::kArchives;
     case OriginKind::kGitPack:
+    case OriginKind::kPatched:
       return ImportLane::kPacks;
     case OriginKind::kGitUrl:
     case OriginKind::kTarballUrl:
@@ -46,10 +48,12 @@ ImportLane LaneOf(OriginKind kind) {
   return ImportLane::kArchives;
 }
 
-// A pack can be made to take long; one caller's must not take all threads that answer calls.
+// A pack or patch can be made to take long; one caller's must not take all threads that answer
+// calls.
 absl::Status BusyImporting() {
   return MakeError(absl::StatusCode::kResourceExhausted, Reason::kTooManyCalls,
-                   "another pack of yours is being imported: try again, or send it as an upload",
+                   "another source of yours is being imported: try again, or send a pack as an "
+                   "upload",
                    {{"limit", "1"}}, absl::Seconds(1));
 }
 
@@ -87,6 +91,9 @@ class SourceCatalog::Impl {
                                                         const SourceRow& wanted) const;
   absl::StatusOr<SourceRecord> CreateFromKnown(SourceRow row);
   absl::StatusOr<SourceRecord> CreateFromPack(SourceRow row, const std::string& pack);
+  // Imports on this thread, one of an owner's at a time.
+  absl::StatusOr<SourceRecord> CreateAtOnce(
+      SourceRow row, absl::FunctionRef<absl::Status(SourceRecord& record)> import);
   absl::StatusOr<SourceRecord> AddReady(SourceRow row);
   void Announce(Transaction& transaction, const SourceRecord& record) const;
   void Enqueue(const SourceRecord& record, UniqueFd fd);
@@ -146,7 +153,8 @@ absl::StatusOr<SourceRecord> SourceCatalog::Impl::Create(const SourceRequest& re
   row.request_id = request.request_id;
   row.reader = request.reader;
   row.delta_bases = request.delta_bases;
-  const bool needs_upload = request.pack.empty() && !incoming.has_bytes;
+  const bool is_patched = incoming.origin.kind == OriginKind::kPatched;
+  const bool needs_upload = !is_patched && request.pack.empty() && !incoming.has_bytes;
   bool existed = false;
   KDBG_RETURN_IF_ERROR(database_.Write([&](Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(std::optional<SourceRow> existing, FindExisting(transaction, row));
@@ -159,6 +167,11 @@ absl::StatusOr<SourceRecord> SourceCatalog::Impl::Create(const SourceRequest& re
   }));
   if (existed) return row.record;
   if (needs_upload) return CreateFromKnown(std::move(row));
+  if (is_patched) {
+    return CreateAtOnce(std::move(row), [&](SourceRecord& record) {
+      return importer_.ImportPatched(record, request.patches, std::stop_token());
+    });
+  }
   if (!incoming.has_bytes) return CreateFromPack(std::move(row), request.pack);
   // The same bytes, which this owner has too: their tree is there, under whoever's name.
   const absl::StatusOr<bool> reused = importer_.Reuse(row.record);
@@ -190,16 +203,23 @@ absl::StatusOr<SourceRecord> SourceCatalog::Impl::CreateFromKnown(SourceRow row)
 
 absl::StatusOr<SourceRecord> SourceCatalog::Impl::CreateFromPack(SourceRow row,
                                                                  const std::string& pack) {
+  const std::vector<ObjectId> bases = row.delta_bases;
+  return CreateAtOnce(std::move(row), [&](SourceRecord& record) -> absl::Status {
+    const UniqueFd bytes(::memfd_create("pack", MFD_CLOEXEC));
+    if (!bytes) return ErrnoError(errno, "memfd_create");
+    KDBG_RETURN_IF_ERROR(WriteAll(bytes.get(), pack));
+    return importer_.ImportPack(record, bytes, bases, std::stop_token());
+  });
+}
+
+absl::StatusOr<SourceRecord> SourceCatalog::Impl::CreateAtOnce(
+    SourceRow row, absl::FunctionRef<absl::Status(SourceRecord& record)> import) {
   const std::string owner = row.record.owner;
   {
     absl::MutexLock lock(&mutex_);
     if (!importing_at_once_.insert(owner).second) return BusyImporting();
   }
-  const UniqueFd bytes(::memfd_create("pack", MFD_CLOEXEC));
-  absl::Status status = bytes ? WriteAll(bytes.get(), pack) : ErrnoError(errno, "memfd_create");
-  if (status.ok()) {
-    status = importer_.ImportPack(row.record, bytes, row.delta_bases, std::stop_token());
-  }
+  const absl::Status status = import(row.record);
   {
     absl::MutexLock lock(&mutex_);
     importing_at_once_.erase(owner);

@@ -24,22 +24,31 @@
 #include "server/source/archive_reader.h"
 #include "server/source/object_database.h"
 #include "server/source/object_id.h"
+#include "server/source/patches.h"
 #include "server/source/upload_store.h"
 #include "server/state/database.h"
 
 namespace kdbg::source {
 
-enum class OriginKind { kTarball = 1, kServerPath = 2, kGitPack = 3, kGitUrl = 4, kTarballUrl = 5 };
+enum class OriginKind {
+  kTarball = 1,
+  kServerPath = 2,
+  kGitPack = 3,
+  kGitUrl = 4,
+  kTarballUrl = 5,
+  kPatched = 6,
+};
 enum class SourceState { kImporting = 1, kReady = 2, kFailed = 3 };
 enum class SourceFault { kSubject, kCaller, kHost };
 
 struct SourceOrigin {
   OriginKind kind = OriginKind::kTarball;
-  std::string text;    // what people see: file name, path, directory or URL
-  std::string sha256;  // of the tarball; for a server path known once it has been read
+  std::string text;    // what people see: file name, path, directory, URL or names of patches
+  std::string sha256;  // of the tarball; for a server path known once it has been read; of patches
+                       // with what they are applied to
   std::string upload;  // id; may be empty when the digest, or the tree, is known for this owner
-  std::string tree;    // of a git pack: what it completes
-  std::string ref;     // of a git pack: the commit, for people
+  std::string tree;    // of a git pack: what it completes; of patches: what they are applied to
+  std::string ref;     // of a git pack: the commit, for people; of patches: the source below them
   bool dirty = false;  // of a git pack: changed since that commit
 };
 
@@ -73,6 +82,7 @@ struct SourceRequest {
   // Of a git pack: the pack itself instead of an upload, and what its deltas build on.
   std::string pack;
   std::vector<ObjectId> delta_bases;
+  std::vector<Patch> patches;  // over the source `origin.ref`, which the owner may use
 };
 
 struct SourceSettings {
@@ -96,7 +106,7 @@ class SourceCatalog {
   // IMPORTING, or READY at once when these bytes were imported before: for this owner by their
   // digest or tree alone, for another owner when the upload is complete, which proves that they
   // have them. A server path is opened here, with the reader's rights; a pack that came along is
-  // imported here. Idempotent by `request_id`, when given, and by content.
+  // imported here, and patches are applied. Idempotent by `request_id`, when given, and by content.
   //   INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, PERMISSION_DENIED as CreateSource says
   //   UNIMPLEMENTED (kNotImplemented) for the kinds that are still to come
   absl::StatusOr<SourceRecord> Create(const SourceRequest& request);

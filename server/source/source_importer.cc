@@ -16,7 +16,6 @@
 #include "proto/support/status_macros.h"
 #include "server/base/disk_error.h"
 #include "server/source/project.h"
-#include "server/source/quarantine.h"
 #include "server/source/tree_walk.h"
 
 namespace kdbg::source {
@@ -27,6 +26,7 @@ using state::Transaction;
 constexpr std::size_t kHashBytes = std::size_t{1} << 20;
 constexpr std::size_t kShownBytes = 4096;
 constexpr std::size_t kVersionBytes = 64;
+constexpr std::size_t kAllObjects = std::numeric_limits<std::size_t>::max();
 
 absl::StatusOr<std::string> HashFile(int fd, const std::stop_token& stop) {
   Sha256 hash;
@@ -139,15 +139,32 @@ absl::Status SourceImporter::ImportPack(SourceRecord& record, const UniqueFd& pa
   KDBG_RETURN_IF_ERROR(quarantine.Copy(bases, stop));
   KDBG_RETURN_IF_ERROR(quarantine.ReceivePack(pack, limits_, stop));
   return known_.With(record.owner, [&](const Extents& known) -> absl::Status {
-    KDBG_ASSIGN_OR_RETURN(const Extents found,
-                          WalkTrees(quarantine.git(), {&*tree, 1}, known, limits_,
-                                    std::numeric_limits<std::size_t>::max(), stop));
-    const auto known_tree = known.find(*tree);
-    const Extent& extent = known_tree != known.end() ? known_tree->second : found.at(*tree);
-    KDBG_RETURN_IF_ERROR(CheckExtent(extent, limits_));
-    KDBG_RETURN_IF_ERROR(quarantine.Publish());
-    return KeepTree(record, record.origin.tree, extent);
+    return TakeTree(record, quarantine, *tree, known, stop);
   });
+}
+
+absl::Status SourceImporter::ImportPatched(SourceRecord& record, std::span<const Patch> patches,
+                                           const std::stop_token& stop) {
+  const std::optional<ObjectId> base = ObjectId::FromHex(record.origin.tree);
+  if (!base) return absl::InternalError("patches over a tree without an id");
+  const ObjectDatabase::Addition addition(objects_);
+  KDBG_ASSIGN_OR_RETURN(Quarantine quarantine, Quarantine::Make(objects_.git().repository()));
+  KDBG_ASSIGN_OR_RETURN(const ObjectId tree, ApplyPatches(quarantine, *base, patches, stop));
+  KDBG_ASSIGN_OR_RETURN(const Extents known,
+                        WalkTrees(objects_.git(), {&*base, 1}, {}, limits_, kAllObjects, stop));
+  return TakeTree(record, quarantine, tree, known, stop);
+}
+
+absl::Status SourceImporter::TakeTree(SourceRecord& record, Quarantine& quarantine,
+                                      const ObjectId& tree, const Extents& known,
+                                      const std::stop_token& stop) {
+  KDBG_ASSIGN_OR_RETURN(const Extents found,
+                        WalkTrees(quarantine.git(), {&tree, 1}, known, limits_, kAllObjects, stop));
+  const auto known_tree = known.find(tree);
+  const Extent& extent = known_tree != known.end() ? known_tree->second : found.at(tree);
+  KDBG_RETURN_IF_ERROR(CheckExtent(extent, limits_));
+  KDBG_RETURN_IF_ERROR(quarantine.Publish());
+  return KeepTree(record, tree.Hex(), extent);
 }
 
 absl::StatusOr<bool> SourceImporter::UseKnownTree(SourceRecord& record) {

@@ -12,6 +12,8 @@
 #include "proto/support/unique_fd.h"
 #include "server/source/known_objects.h"
 #include "server/source/object_database.h"
+#include "server/source/patches.h"
+#include "server/source/quarantine.h"
 #include "server/source/source_catalog.h"
 #include "server/source/source_records.h"
 #include "server/state/database.h"
@@ -34,6 +36,11 @@ class SourceImporter {
   absl::Status ImportPack(SourceRecord& record, const UniqueFd& pack,
                           std::span<const ObjectId> delta_bases, const std::stop_token& stop);
 
+  // `record.origin.tree` with these patches; the owner may read that tree.
+  //   INVALID_ARGUMENT  (kPatchInvalid, kPatchDoesNotApply, kTreeUnsafe, kTreeTooLarge)
+  absl::Status ImportPatched(SourceRecord& record, std::span<const Patch> patches,
+                             const std::stop_token& stop);
+
   // From another READY source with the same digest; false when there is none.
   absl::StatusOr<bool> Reuse(SourceRecord& record);
   // `record.origin.tree`, when it is one of those the owner may read; else false.
@@ -43,6 +50,9 @@ class SourceImporter {
 
  private:
   absl::Status FindDigest(SourceRecord& record, const UniqueFd& bytes, const std::stop_token& stop);
+  // Of a quarantine, when all of it is there and safe; `known` is in the repository already.
+  absl::Status TakeTree(SourceRecord& record, Quarantine& quarantine, const ObjectId& tree,
+                        const Extents& known, const std::stop_token& stop);
   absl::Status KeepTree(SourceRecord& record, const std::string& tree, const Extent& extent);
   void SetProject(SourceRecord& record) const;
 

@@ -86,11 +86,10 @@ TEST_F(BuildTest, ASourceThatFailsToImportEndsItWithTheReason) {
 
 TEST_F(BuildTest, OptionsBecomeTheKernelSpec) {
   const std::string fragment = WriteFile("debug.config", "CONFIG_KASAN=y\n");
-  const std::string patch = WriteFile("fix.patch", "--- a\n+++ b\n");
   const CliResult result =
-      Run({"kernel", "build",      "sources/s-1", "--config",  "defconfig", "--config", fragment,
-           "--set",  "CONFIG_X=y", "--make",      "LLVM=1",    "--patch",   patch,      "--arch",
-           "arm64",  "--clean",    "--no-cache",  "--private", "--detach",  "-o",       "name"});
+      Run({"kernel", "build", "sources/s-1", "--config", "defconfig", "--config", fragment, "--set",
+           "CONFIG_X=y", "--make", "LLVM=1", "--arch", "arm64", "--clean", "--no-cache",
+           "--private", "--detach", "-o", "name"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(result.out, "builds/b-1\n");
   const v1::Build build = Created();
@@ -99,9 +98,24 @@ TEST_F(BuildTest, OptionsBecomeTheKernelSpec) {
   EXPECT_EQ(build.kernel().fragments(0).name(), "debug.config");
   EXPECT_EQ(build.kernel().config_items(0), "CONFIG_X=y");
   EXPECT_EQ(build.kernel().make_variables().at("LLVM"), "1");
-  EXPECT_EQ(build.kernel().patches(0), "--- a\n+++ b\n");
   EXPECT_EQ(build.kernel().architecture(), v1::ARCHITECTURE_ARM64);
   EXPECT_TRUE(build.kernel().clean() && build.kernel().skip_cache() && build.private_());
+}
+
+TEST_F(BuildTest, PatchesMakeAnotherSource) {
+  const std::string one = WriteFile("one.patch", "--- a/x\n+++ b/x\n");
+  const std::string two = WriteFile("two.mbox", "From x\n");
+  const CliResult result =
+      Run({"kernel", "build", "sources/s-1", "--patch", one, "--patch", two, "--detach"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  ASSERT_EQ(state().patched.size(), 1u);
+  EXPECT_EQ(state().patched[0].source(), "sources/s-1");
+  EXPECT_EQ(state().patched[0].patches(0).name(), "one.patch");
+  EXPECT_EQ(state().patched[0].patches(0).text(), "--- a/x\n+++ b/x\n");
+  EXPECT_EQ(state().patched[0].patches(1).name(), "two.mbox");
+  const CliResult missing = Run({"kernel", "build", "sources/s-1", "--patch", "no.patch"});
+  EXPECT_EQ(missing.exit_code, 3);
+  EXPECT_THAT(missing.err, HasSubstr("no.patch: no such file"));
 }
 
 TEST_F(BuildTest, AWholeConfigIsTheBase) {

@@ -55,6 +55,7 @@ class FakeSourceService : public v1::SourceService::Service {
     if (request->source().has_git_pack()) {
       state_.git_packs.push_back(request->source().git_pack());
     }
+    if (request->source().has_patched()) state_.patched.push_back(request->source().patched());
     if (!state_.create_source_statuses.empty()) {
       const grpc::Status status = state_.create_source_statuses.front();
       state_.create_source_statuses.erase(state_.create_source_statuses.begin());

@@ -29,6 +29,7 @@ struct FakeState {
   std::set<std::string> known_digests;
   std::set<std::string> known_objects;               // git ids
   std::vector<v1::Source::GitPack> git_packs;        // as CreateSource was asked
+  std::vector<v1::Source::Patched> patched;          // likewise
   std::vector<grpc::Status> create_source_statuses;  // the next calls' answers, while there are
   std::map<std::string, std::string> uploads;        // bytes by name
   std::int64_t break_upload_after = -1;              // once: the stream ends UNAVAILABLE there

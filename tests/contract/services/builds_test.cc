@@ -74,10 +74,6 @@ TEST_F(BuildsTest, AMalformedRequestNamesItsField) {
        }},
       {"build.kernel.fragments.name",
        [](v1::Build* build) { build->mutable_kernel()->add_fragments()->set_text("x"); }},
-      {"build.kernel.patches",
-       [](v1::Build* build) {
-         build->mutable_kernel()->add_patches(std::string((4 << 20) + 1, 'x'));
-       }},
       {"build.initramfs.init",
        [](v1::Build* build) {
          build->mutable_initramfs()->set_init(std::string((1 << 20) + 1, 'x'));

@@ -279,6 +279,29 @@ TEST_F(SourcesTest, WhatIsNoRequestForAPackIsRefused) {
   }
 }
 
+TEST_F(SourcesTest, APatchedSourceIsReadyAtOnceAndNothingOfOthersCanBePatched) {
+  const std::string base = daemon_.Import(alice_, {{"Makefile", "x\n"}});
+  v1::CreateSourceRequest request;
+  v1::Source::Patched& patched = *request.mutable_source()->mutable_patched();
+  patched.set_source(base);
+  patched.add_patches()->set_name("new.patch");
+  patched.mutable_patches(0)->set_text("--- /dev/null\n+++ b/new.c\n@@ -0,0 +1 @@\n+int x;\n");
+  const auto source = CreateSource(alice_, request);
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ(source->state(), v1::Source::READY);
+  EXPECT_EQ(source->patched().source(), base);
+  ASSERT_EQ(source->patched().patches_size(), 1);
+  EXPECT_EQ(source->patched().patches(0).name(), "new.patch");
+  EXPECT_EQ(source->patched().patches(0).text(), "");
+  EXPECT_EQ(CreateSource(bob_, request).status().code(), absl::StatusCode::kNotFound);
+  patched.mutable_patches(0)->set_text("hello");
+  EXPECT_TRUE(HasReason(CreateSource(alice_, request).status(), Reason::kPatchInvalid));
+  patched.mutable_patches(0)->set_text(std::string((4 << 20) + 1, 'x'));
+  EXPECT_TRUE(HasReason(CreateSource(alice_, request).status(), Reason::kFieldInvalid));
+  patched.clear_patches();
+  EXPECT_TRUE(HasReason(CreateSource(alice_, request).status(), Reason::kFieldInvalid));
+}
+
 TEST_F(SourcesTest, AQuestionForObjectsIsBounded) {
   EXPECT_TRUE(Query(alice_, {}).ok());
   EXPECT_TRUE(Query(alice_, std::vector<std::string>(4096, std::string(40, '1'))).ok());

@@ -306,8 +306,6 @@ TEST_F(BuildsTest, RequestsThatCannotBeMetAreRefusedAtOnce) {
                         Reason::kMissingTool));
   EXPECT_TRUE(HasReason(refused([](auto& r, auto&) { r.display_name = "No Spaces"; }),
                         Reason::kFieldInvalid));
-  EXPECT_EQ(refused([](auto&, auto& k) { k.patches = {"x"}; }).code(),
-            absl::StatusCode::kUnimplemented);
   EXPECT_EQ(refused([](auto& r, auto&) { r.source_id = "s-none"; }).code(),
             absl::StatusCode::kNotFound);
   EXPECT_TRUE(HasReason(refused([](auto& r, auto&) { r.spec = InitramfsRequest{}; }),
