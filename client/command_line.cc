@@ -55,6 +55,7 @@ void AddConfigOptions(CLI::App* command, KernelBuildOptions& options) {
 void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
   AddConfigOptions(command, options);
   command->add_option("--name", options.name, "a name of your own; also names the line of work");
+  command->add_option("--sha256", options.source.sha256, "what the tarball of a URL must hash to");
   AddRepeated(command, "--patch", options.source.patches,
               "a patch, mail or mailbox to apply to the source, as git am would");
   command->add_flag("--private", options.is_private, "for you and admins only");

@@ -19,7 +19,8 @@ constexpr std::size_t kConfigLimit = 1 << 20;
 
 absl::StatusOr<v1::Source> BusyboxSource(Context& context, const std::string& text) {
   if (!text.empty())
-    return ImportSource(context, {.text = text, .ref = {}, .patches = {}, .project = Busybox()});
+    return ImportSource(
+        context, {.text = text, .ref = {}, .sha256 = {}, .patches = {}, .project = Busybox()});
   auto newest = NewestSource(context, "busybox");
   if (absl::IsNotFound(newest.status())) {
     return absl::InvalidArgumentError(

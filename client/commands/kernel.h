@@ -11,7 +11,7 @@
 namespace kdbg::client {
 
 struct KernelBuildOptions {
-  SourceArgument source{.text = {}, .ref = {}, .patches = {}, .project = Linux()};
+  SourceArgument source{.text = {}, .ref = {}, .sha256 = {}, .patches = {}, .project = Linux()};
   std::string name;
   std::string architecture;
   std::vector<std::string> configs;  // names or files

@@ -20,7 +20,8 @@ std::string Origin(const v1::Source& source) {
           "{} {}{}", source.git_pack().directory(), source.git_pack().commit().substr(0, 12),
           source.git_pack().dirty() && !source.git_pack().commit().empty() ? " + changes" : "");
     case v1::Source::kGitUrl:
-      return fmt::format("{} {}", source.git_url().url(), source.git_url().ref());
+      return fmt::format("{} {} {}", source.git_url().url(), source.git_url().ref(),
+                         source.git_url().commit().substr(0, 12));
     case v1::Source::kTarballUrl:
       return source.tarball_url().url();
     case v1::Source::kPatched: {

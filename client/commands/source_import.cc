@@ -72,6 +72,7 @@ absl::StatusOr<v1::Source> Start(Context& context, const SourceArgument& argumen
   if (kind == std::filesystem::file_type::not_found) {
     if (IsTarballUrl(text)) {
       wanted.mutable_tarball_url()->set_url(text);
+      wanted.mutable_tarball_url()->set_sha256(argument.sha256);
       return Create(context, wanted);
     }
     if (IsUrl(text)) {
@@ -90,7 +91,8 @@ absl::StatusOr<v1::Source> Start(Context& context, const SourceArgument& argumen
   return FromTarball(context, text, progress);
 }
 
-absl::Status AwaitImport(Context& context, Progress& progress, v1::Source& source) {
+absl::Status AwaitImport(Context& context, const SourceArgument& argument, Progress& progress,
+                         v1::Source& source) {
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
   v1::GetSourceRequest request;
   request.set_name(source.name());
@@ -102,8 +104,16 @@ absl::Status AwaitImport(Context& context, Progress& progress, v1::Source& sourc
       [&](const v1::Source& now) {
         source = now;
         if (now.state() != v1::Source::IMPORTING) return Next::kEnough;
-        progress.Update("importing", fmt::format("{} files, {}", now.files_imported(),
-                                                 Bytes(now.bytes_imported())));
+        const bool fetching =
+            now.files_imported() == 0 && (now.has_git_url() || now.has_tarball_url());
+        if (fetching && now.bytes_imported() == 0) {
+          progress.Update("fetching", argument.text);
+        } else if (fetching) {
+          progress.Update("fetching", Bytes(now.bytes_imported()));
+        } else {
+          progress.Update("importing", fmt::format("{} files, {}", now.files_imported(),
+                                                   Bytes(now.bytes_imported())));
+        }
         return Next::kGoOn;
       });
 }
@@ -127,7 +137,7 @@ absl::StatusOr<v1::Source> ImportSource(Context& context, const SourceArgument& 
   auto source = Start(context, argument, progress);
   absl::Status status = source.status();
   if (status.ok() && source->state() == v1::Source::IMPORTING) {
-    status = AwaitImport(context, progress, *source);
+    status = AwaitImport(context, argument, progress, *source);
   }
   if (IsInterrupted(status)) {
     progress.Clear();

@@ -10,8 +10,9 @@
 namespace kdbg::client {
 
 struct SourceArgument {
-  std::string text;  // a directory or tarball here, server:/PATH, sources/ID, or a URL
-  std::string ref;   // of a git URL, or of the repository a directory is in
+  std::string text;    // a directory or tarball here, server:/PATH, sources/ID, or a URL
+  std::string ref;     // of a git URL, or of the repository a directory is in
+  std::string sha256;  // that a tarball of a URL must have; empty: any
   std::vector<std::string> patches;  // files, applied in order
   Project project;                   // what it must be
 };

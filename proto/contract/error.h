@@ -34,11 +34,15 @@ enum class Reason {
   kArchiveTruncated,
   kArchiveUnsafeMember,  // metadata: member
   kArchiveTooLarge,
-  kDigestMismatch,    // metadata: expected, actual
-  kUploadIncomplete,  // metadata: upload, received_bytes, size_bytes
-  kPackInvalid,       // not a git pack, damaged, or with objects git finds broken
-  kObjectsMissing,    // metadata: object, count; a tree's objects, neither sent nor known
-  kTreeUnsafe,        // metadata: path, as far as it is known
+  kUrlNotAllowed,      // metadata: url
+  kRefNotFound,        // metadata: url, ref
+  kRemoteRefused,      // metadata: url
+  kRemoteUnavailable,  // metadata: url
+  kDigestMismatch,     // metadata: expected, actual
+  kUploadIncomplete,   // metadata: upload, received_bytes, size_bytes
+  kPackInvalid,        // not a git pack, damaged, or with objects git finds broken
+  kObjectsMissing,     // metadata: object, count; a tree's objects, neither sent nor known
+  kTreeUnsafe,         // metadata: path, as far as it is known
   kTreeTooLarge,
   kPatchInvalid,       // metadata: patch; no diff and no mail with one
   kPatchDoesNotApply,  // metadata: patch, file, hunk

@@ -136,6 +136,7 @@ class Daemon::Parts {
 
   Paths paths_;
   absl::Duration workspace_age_;
+  absl::Duration mirror_age_;
   SystemClock clock_;
   std::unique_ptr<host::RunnerProcess> runner_process_;
   std::unique_ptr<host::RunnerClient> runner_;
@@ -174,6 +175,7 @@ absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
   const config::Config& config = options.config;
   KDBG_ASSIGN_OR_RETURN(paths_, MakePaths(config.server));
   workspace_age_ = config.build.workspace_age;
+  mirror_age_ = config.build.mirror_age;
   KDBG_RETURN_IF_ERROR(StartRunner(options));
   KDBG_RETURN_IF_ERROR(OpenState(config));
   KDBG_RETURN_IF_ERROR(OpenBuilds(config));
@@ -197,6 +199,9 @@ std::vector<Chore> Daemon::Parts::Chores() {
            [this](std::stop_token stop) {
              return workspaces_->RemoveUnused(workspace_age_, std::move(stop));
            }},
+      {.name = "removal of unused mirrors",
+       .period = absl::Hours(1),
+       .run = [this](std::stop_token) { return sources_->RemoveUnusedMirrors(mirror_age_); }},
       {.name = "builds of trusted sources",
        .period = absl::Minutes(10),
        .run = [this](std::stop_token) { return trusted_builds_->KeepUp(); }},
@@ -238,6 +243,8 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config) {
                                 {.maximum_size_bytes = config.server.maximum_upload_mib * kMib}));
   source::SourceSettings settings;
   settings.allowed_paths = config.build.allowed_source_paths;
+  settings.remotes = {.allowed_urls = config.build.allowed_urls, .ca_file = config.build.ca_file};
+  settings.mirrors = paths_.mirrors;
   KDBG_ASSIGN_OR_RETURN(
       sources_, source::SourceCatalog::Open(*database_, *objects_, *uploads_, clock_, settings));
   return absl::OkStatus();

@@ -27,6 +27,7 @@ absl::StatusOr<Paths> MakePaths(const config::Server& server) {
   paths.libvirt = paths.state / "libvirt";
   paths.git = paths.state / "git";
   paths.uploads = paths.state / "uploads";
+  paths.mirrors = paths.state / "mirrors";
   paths.workspaces = paths.state / "workspaces";
   paths.gdb_indexes = paths.state / "gdb-index";
   paths.seeds = paths.state / "seeds";
@@ -35,7 +36,7 @@ absl::StatusOr<Paths> MakePaths(const config::Server& server) {
   for (const auto& path : {paths.state, paths.store, paths.guests, paths.libvirt}) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kPassable));
   }
-  for (const auto& path : {paths.git, paths.uploads, paths.workspaces, paths.seeds,
+  for (const auto& path : {paths.git, paths.uploads, paths.mirrors, paths.workspaces, paths.seeds,
                            paths.gdb_indexes, paths.logs, paths.private_sockets}) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kClosed));
   }

@@ -23,6 +23,7 @@ struct Paths {
   std::filesystem::path libvirt;
   std::filesystem::path git;
   std::filesystem::path uploads;
+  std::filesystem::path mirrors;  // of remote repositories
   std::filesystem::path workspaces;
   std::filesystem::path seeds;
   std::filesystem::path gdb_indexes;  // where gdb works on the index of a new kernel

@@ -159,6 +159,11 @@ absl::Status ReadBuild(Section section, Build& build) {
   section.Read("free_space_floor_mib", build.free_space_floor_mib, 0, kMaxMib);
   section.Read("workspace_age", build.workspace_age);
   section.Read("allowed_source_paths", build.allowed_source_paths);
+  section.Read("allowed_urls", build.allowed_urls);
+  std::string ca_file;
+  section.Read("ca_file", ca_file);
+  build.ca_file = ca_file;
+  section.Read("mirror_age", build.mirror_age);
   section.Read("trusted_kernel_configs", build.trusted_kernel_configs);
   return section.Finish();
 }

@@ -70,9 +70,13 @@ void SetOrigin(const source::SourceOrigin& origin, v1::Source* message) {
       return;
     case source::OriginKind::kGitUrl:
       message->mutable_git_url()->set_url(text);
+      message->mutable_git_url()->set_ref(ValidUtf8(origin.ref));
+      message->mutable_git_url()->set_commit(origin.tree);
       return;
     case source::OriginKind::kTarballUrl:
       message->mutable_tarball_url()->set_url(text);
+      message->mutable_tarball_url()->set_sha256(origin.sha256.empty() ? origin.ref
+                                                                       : origin.sha256);
       return;
     case source::OriginKind::kPatched:
       message->mutable_patched()->set_source(ResourceName(kSources, origin.ref));
@@ -153,10 +157,16 @@ absl::StatusOr<source::SourceOrigin> OriginOf(const v1::Source& source) {
     case v1::Source::kGitUrl:
       origin.kind = source::OriginKind::kGitUrl;
       origin.text = source.git_url().url();
+      origin.ref = source.git_url().ref();
       break;
     case v1::Source::kTarballUrl:
       origin.kind = source::OriginKind::kTarballUrl;
       origin.text = source.tarball_url().url();
+      origin.ref = source.tarball_url().sha256();
+      if (!origin.ref.empty() && !store::IsDigest(origin.ref)) {
+        return InvalidField("source.tarball_url.sha256", origin.ref,
+                            "sha256 is 64 lower-case hex digits");
+      }
       break;
     case v1::Source::kPatched: {
       origin.kind = source::OriginKind::kPatched;

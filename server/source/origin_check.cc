@@ -9,7 +9,9 @@
 #include "proto/contract/resource_name.h"
 #include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
+#include "server/source/git_mirrors.h"
 #include "server/source/object_id.h"
+#include "server/source/remote_url.h"
 #include "server/source/server_path.h"
 #include "server/source/source_importer.h"
 #include "server/source/source_records.h"
@@ -31,12 +33,26 @@ absl::StatusOr<IncomingSource> OriginCheck::Check(const SourceRequest& request) 
       return CheckPatched(request);
     case OriginKind::kGitUrl:
     case OriginKind::kTarballUrl:
-      break;
+      return CheckUrl(request.origin);
   }
-  return MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
-                   "URLs cannot be imported yet; send a directory or a tarball, or name one on the "
-                   "server",
-                   {{"method", "CreateSource"}});
+  return absl::InternalError("an origin of no known kind");
+}
+
+absl::StatusOr<IncomingSource> OriginCheck::CheckUrl(const SourceOrigin& origin) const {
+  const bool is_git = origin.kind == OriginKind::kGitUrl;
+  const std::string_view field = is_git ? "git_url.url" : "tarball_url.url";
+  KDBG_ASSIGN_OR_RETURN(const RemoteUrl url, CheckRemoteUrl(field, origin.text, allowed_urls_));
+  if (!is_git && url.scheme != "https") {
+    return InvalidField(field, origin.text, "a tarball is downloaded by https only");
+  }
+  if (is_git && !IsRefName(origin.ref)) {
+    return InvalidField("git_url.ref", origin.ref, "name a branch, a tag or a whole commit id");
+  }
+  IncomingSource incoming;
+  incoming.origin = origin;
+  incoming.origin.text = url.text;
+  incoming.has_bytes = true;  // the import finds out
+  return incoming;
 }
 
 absl::StatusOr<IncomingSource> OriginCheck::CheckTarball(std::string_view owner,

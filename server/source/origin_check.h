@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -24,10 +25,14 @@ struct IncomingSource {
 class OriginCheck {
  public:
   OriginCheck(state::Database& database, UploadStore& uploads,
-              std::span<const std::filesystem::path> allowed_paths)
-      : database_(database), uploads_(uploads), allowed_paths_(allowed_paths) {}
+              std::span<const std::filesystem::path> allowed_paths,
+              std::span<const std::string> allowed_urls)
+      : database_(database),
+        uploads_(uploads),
+        allowed_paths_(allowed_paths),
+        allowed_urls_(allowed_urls) {}
 
-  // INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, UNIMPLEMENTED as SourceCatalog::Create says.
+  // INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED as SourceCatalog::Create says.
   absl::StatusOr<IncomingSource> Check(const SourceRequest& request) const;
 
  private:
@@ -37,11 +42,13 @@ class OriginCheck {
                                                  std::optional<uid_t> reader) const;
   absl::StatusOr<IncomingSource> CheckGitPack(std::string_view owner,
                                               const SourceOrigin& origin) const;
+  absl::StatusOr<IncomingSource> CheckUrl(const SourceOrigin& origin) const;
   absl::StatusOr<IncomingSource> CheckPatched(const SourceRequest& request) const;
 
   state::Database& database_;
   UploadStore& uploads_;
   const std::span<const std::filesystem::path> allowed_paths_;
+  const std::span<const std::string> allowed_urls_;
 };
 
 }  // namespace kdbg::source

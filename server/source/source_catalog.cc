@@ -1,5 +1,6 @@
 #include "server/source/source_catalog.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
@@ -17,8 +18,10 @@
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
+#include "server/base/disk_error.h"
 #include "server/base/ids.h"
 #include "server/observe/log.h"
+#include "server/source/git_mirrors.h"
 #include "server/source/import_queue.h"
 #include "server/source/origin_check.h"
 #include "server/source/server_path.h"
@@ -72,7 +75,8 @@ class SourceCatalog::Impl {
         uploads_(uploads),
         clock_(clock),
         settings_(std::move(settings)),
-        check_(database, uploads, settings_.allowed_paths),
+        check_(database, uploads, settings_.allowed_paths, settings_.remotes.allowed_urls),
+        mirrors_(settings_.mirrors, settings_.remotes),
         importer_(database, objects, settings_.archive_limits) {}
 
   absl::Status Start();
@@ -81,6 +85,7 @@ class SourceCatalog::Impl {
   absl::StatusOr<std::vector<SourceRecord>> List(const ListQuery& query) const;
   absl::Status Delete(std::string_view id);
   KnownObjects& known() { return importer_.known(); }
+  GitMirrors& mirrors() { return mirrors_; }
   Subscription Subscribe(std::function<void(const SourceRecord&)> listener) {
     return subscribers_->Add(std::move(listener));
   }
@@ -100,7 +105,8 @@ class SourceCatalog::Impl {
 
   void Work(const std::string& id, const std::stop_token& stop);
   absl::Status Import(SourceRow& row, const std::stop_token& stop);
-  absl::StatusOr<UniqueFd> OpenBytes(const SourceRow& row);
+  absl::StatusOr<UniqueFd> OpenBytes(const SourceRow& row, const std::stop_token& stop);
+  absl::StatusOr<UniqueFd> DownloadOf(const SourceRow& row, const std::stop_token& stop);
   void Finish(SourceRow& row, const absl::Status& status);
   void ReportProgress(SourceRecord record, const ImportProgress& progress);
 
@@ -110,6 +116,7 @@ class SourceCatalog::Impl {
   const Clock& clock_;
   const SourceSettings settings_;
   OriginCheck check_;
+  GitMirrors mirrors_;
   SourceImporter importer_;
   const std::shared_ptr<Subscribers<const SourceRecord&>> subscribers_ =
       std::make_shared<Subscribers<const SourceRecord&>>();
@@ -140,7 +147,14 @@ absl::StatusOr<std::optional<SourceRow>> SourceCatalog::Impl::FindExisting(
   if (!record.origin.sha256.empty()) {
     return SourceRecords::FindByDigest(transaction, record.owner, record.origin.sha256);
   }
-  return SourceRecords::FindByPath(transaction, record.owner, record.origin.text);
+  if (record.origin.kind == OriginKind::kTarballUrl && !record.origin.ref.empty()) {
+    KDBG_ASSIGN_OR_RETURN(
+        std::optional<SourceRow> known,
+        SourceRecords::FindByDigest(transaction, record.owner, record.origin.ref));
+    if (known) return known;
+  }
+  return SourceRecords::FindImporting(transaction, record.owner, record.origin.kind,
+                                      record.origin.text, record.origin.ref);
 }
 
 absl::StatusOr<SourceRecord> SourceCatalog::Impl::Create(const SourceRequest& request) {
@@ -332,8 +346,20 @@ void SourceCatalog::Impl::Work(const std::string& id, const std::stop_token& sto
   progress_.erase(id);
 }
 
-absl::StatusOr<UniqueFd> SourceCatalog::Impl::OpenBytes(const SourceRow& row) {
+absl::StatusOr<UniqueFd> SourceCatalog::Impl::DownloadOf(const SourceRow& row,
+                                                         const std::stop_token& stop) {
+  UniqueFd file(::open(settings_.mirrors.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
+  if (!file) return DiskError(errno, "create a file in", settings_.mirrors);
+  KDBG_RETURN_IF_ERROR(Download(
+      row.record.origin.text, settings_.remotes, file,
+      [&](std::int64_t bytes) { ReportProgress(row.record, {.files = 0, .bytes = bytes}); }, stop));
+  return file;
+}
+
+absl::StatusOr<UniqueFd> SourceCatalog::Impl::OpenBytes(const SourceRow& row,
+                                                        const std::stop_token& stop) {
   const SourceOrigin& origin = row.record.origin;
+  if (origin.kind == OriginKind::kTarballUrl) return DownloadOf(row, stop);
   if (!origin.upload.empty()) return uploads_.OpenComplete(origin.upload);
   {
     absl::MutexLock lock(&mutex_);
@@ -346,7 +372,10 @@ absl::StatusOr<UniqueFd> SourceCatalog::Impl::OpenBytes(const SourceRow& row) {
 }
 
 absl::Status SourceCatalog::Impl::Import(SourceRow& row, const std::stop_token& stop) {
-  KDBG_ASSIGN_OR_RETURN(const UniqueFd bytes, OpenBytes(row));
+  if (row.record.origin.kind == OriginKind::kGitUrl) {
+    return importer_.ImportRemote(row.record, mirrors_, row.reader, stop);
+  }
+  KDBG_ASSIGN_OR_RETURN(const UniqueFd bytes, OpenBytes(row, stop));
   if (row.record.origin.kind == OriginKind::kGitPack) {
     return importer_.ImportPack(row.record, bytes, row.delta_bases, stop);
   }
@@ -431,6 +460,10 @@ absl::StatusOr<std::vector<SourceRecord>> SourceCatalog::List(const ListQuery& q
 }
 
 absl::Status SourceCatalog::Delete(std::string_view id) { return impl_->Delete(id); }
+
+absl::Status SourceCatalog::RemoveUnusedMirrors(absl::Duration age) {
+  return impl_->mirrors().RemoveUnused(absl::Now() - age);
+}
 
 Subscription SourceCatalog::Subscribe(std::function<void(const SourceRecord&)> listener) {
   return impl_->Subscribe(std::move(listener));

@@ -22,6 +22,7 @@
 #include "server/base/clock.h"
 #include "server/base/subscribers.h"
 #include "server/source/archive_reader.h"
+#include "server/source/download.h"
 #include "server/source/object_database.h"
 #include "server/source/object_id.h"
 #include "server/source/patches.h"
@@ -44,11 +45,13 @@ enum class SourceFault { kSubject, kCaller, kHost };
 struct SourceOrigin {
   OriginKind kind = OriginKind::kTarball;
   std::string text;    // what people see: file name, path, directory, URL or names of patches
-  std::string sha256;  // of the tarball; for a server path known once it has been read; of patches
-                       // with what they are applied to
+  std::string sha256;  // of the tarball; for a server path or URL known once it has been read; of
+                       // patches with what they are applied to
   std::string upload;  // id; may be empty when the digest, or the tree, is known for this owner
-  std::string tree;    // of a git pack: what it completes; of patches: what they are applied to
-  std::string ref;     // of a git pack: the commit, for people; of patches: the source below them
+  std::string tree;    // of a git pack: what it completes; of patches: what they are applied to; of
+                       // a git URL: the commit, once it is known
+  std::string ref;     // of a git pack: the commit, for people; of patches: the source below them;
+                       // of a git URL: what to fetch; of a tarball's: the digest it must have
   bool dirty = false;  // of a git pack: changed since that commit
 };
 
@@ -77,8 +80,9 @@ struct SourceRecord {
 struct SourceRequest {
   std::string owner;
   SourceOrigin origin;
-  std::optional<uid_t> reader;  // whose rights a server path is opened with; absent: our own
-  std::string request_id;       // may be empty
+  // Whose rights a server path or a file URL is read with; absent: our own.
+  std::optional<uid_t> reader;
+  std::string request_id;  // may be empty
   // Of a git pack: the pack itself instead of an upload, and what its deltas build on.
   std::string pack;
   std::vector<ObjectId> delta_bases;
@@ -88,6 +92,8 @@ struct SourceRequest {
 struct SourceSettings {
   std::vector<std::filesystem::path> allowed_paths;  // server paths must lie below one of them
   ArchiveLimits archive_limits;
+  RemoteRules remotes;
+  std::filesystem::path mirrors;  // where GitMirrors has its repositories; also for downloads
 };
 
 class SourceCatalog {
@@ -108,7 +114,6 @@ class SourceCatalog {
   // have them. A server path is opened here, with the reader's rights; a pack that came along is
   // imported here, and patches are applied. Idempotent by `request_id`, when given, and by content.
   //   INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, PERMISSION_DENIED as CreateSource says
-  //   UNIMPLEMENTED (kNotImplemented) for the kinds that are still to come
   absl::StatusOr<SourceRecord> Create(const SourceRequest& request);
 
   // Those of `ids` that are in trees of this owner's READY sources, in the same order.
@@ -126,6 +131,9 @@ class SourceCatalog {
 
   // Idempotent; ends its import when one runs. Refusing while a build uses it is the caller's part.
   absl::Status Delete(std::string_view id);
+
+  // What is kept of remote repositories that nobody has fetched from for so long.
+  absl::Status RemoveUnusedMirrors(absl::Duration age);
 
   // Called with each new state and now and then with progress, of every source.
   [[nodiscard]] Subscription Subscribe(std::function<void(const SourceRecord&)> listener);

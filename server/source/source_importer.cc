@@ -115,6 +115,14 @@ absl::Status SourceImporter::ImportTarball(
     SourceRecord& record, const UniqueFd& bytes,
     const std::function<void(const ImportProgress&)>& on_progress, const std::stop_token& stop) {
   if (record.origin.sha256.empty()) KDBG_RETURN_IF_ERROR(FindDigest(record, bytes, stop));
+  const bool has_expectation =
+      record.origin.kind == OriginKind::kTarballUrl && !record.origin.ref.empty();
+  if (has_expectation && record.origin.ref != record.origin.sha256) {
+    return MakeError(absl::StatusCode::kInvalidArgument, Reason::kDigestMismatch,
+                     "what came from there is not what was asked for: see that the digest and the "
+                     "address belong together",
+                     {{"expected", record.origin.ref}, {"actual", record.origin.sha256}});
+  }
   KDBG_ASSIGN_OR_RETURN(const bool reused, Reuse(record));
   if (reused) return absl::OkStatus();
   KDBG_ASSIGN_OR_RETURN(const ImportedTree imported,
@@ -153,6 +161,33 @@ absl::Status SourceImporter::ImportPatched(SourceRecord& record, std::span<const
   KDBG_ASSIGN_OR_RETURN(const Extents known,
                         WalkTrees(objects_.git(), {&*base, 1}, {}, limits_, kAllObjects, stop));
   return TakeTree(record, quarantine, tree, known, stop);
+}
+
+absl::Status SourceImporter::ImportRemote(SourceRecord& record, GitMirrors& mirrors,
+                                          std::optional<uid_t> reader,
+                                          const std::stop_token& stop) {
+  KDBG_ASSIGN_OR_RETURN(const GitMirrors::Fetched fetched,
+                        mirrors.Fetch(record.origin.text, record.origin.ref, reader, stop));
+  record.origin.tree = fetched.commit();
+  const std::optional<ObjectId> tree = ObjectId::FromHex(fetched.tree());
+  if (!tree) return absl::InternalError("git names a tree by no id: " + fetched.tree());
+  const ObjectDatabase::Addition addition(objects_);
+  // What was taken the last time is still there while some source has it.
+  std::string base = fetched.last_tree();
+  Extents known;
+  if (const std::optional<ObjectId> last = ObjectId::FromHex(base)) {
+    auto found = WalkTrees(objects_.git(), {&*last, 1}, {}, limits_, kAllObjects, stop);
+    if (absl::IsCancelled(found.status())) return found.status();
+    if (found.ok()) known = *std::move(found);
+  }
+  if (known.empty()) base.clear();
+  KDBG_ASSIGN_OR_RETURN(Quarantine quarantine, Quarantine::Make(objects_.git().repository()));
+  if (base != fetched.tree()) {
+    KDBG_ASSIGN_OR_RETURN(const UniqueFd pack, fetched.Pack(base, stop));
+    KDBG_RETURN_IF_ERROR(quarantine.ReceivePack(pack, limits_, stop));
+  }
+  KDBG_RETURN_IF_ERROR(TakeTree(record, quarantine, *tree, known, stop));
+  return fetched.NoteTaken(stop);
 }
 
 absl::Status SourceImporter::TakeTree(SourceRecord& record, Quarantine& quarantine,

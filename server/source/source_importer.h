@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/support/unique_fd.h"
+#include "server/source/git_mirrors.h"
 #include "server/source/known_objects.h"
 #include "server/source/object_database.h"
 #include "server/source/patches.h"
@@ -40,6 +41,11 @@ class SourceImporter {
   //   INVALID_ARGUMENT  (kPatchInvalid, kPatchDoesNotApply, kTreeUnsafe, kTreeTooLarge)
   absl::Status ImportPatched(SourceRecord& record, std::span<const Patch> patches,
                              const std::stop_token& stop);
+
+  // The commit that `record.origin` names.
+  //   as GitMirrors::Fetch, and INVALID_ARGUMENT (kTreeUnsafe, kTreeTooLarge)
+  absl::Status ImportRemote(SourceRecord& record, GitMirrors& mirrors, std::optional<uid_t> reader,
+                            const std::stop_token& stop);
 
   // From another READY source with the same digest; false when there is none.
   absl::StatusOr<bool> Reuse(SourceRecord& record);

@@ -164,12 +164,12 @@ absl::StatusOr<bool> SourceRecords::Update(Transaction& transaction, const Sourc
       transaction.ExecuteValues(
           "UPDATE sources SET state = ?, fault = ?, reason = ?, message = ?, tree = ?, sha256 = ?, "
           "files_imported = ?, bytes_imported = ?, project = ?, project_version = ?, "
-          "ready_time = ? WHERE id = ?",
+          "ready_time = ?, origin_tree = ? WHERE id = ?",
           {ToValue(record.state), failed ? ToValue(failure.fault) : Value(state::Null{}),
            ToValue(failure.reason), ToValue(failure.message), ToValue(record.tree),
            ToValue(record.origin.sha256), ToValue(record.files_imported),
            ToValue(record.bytes_imported), ToValue(record.project), ToValue(record.project_version),
-           ToValue(record.ready_time), ToValue(record.id)}));
+           ToValue(record.ready_time), ToValue(record.origin.tree), ToValue(record.id)}));
   return changed > 0;
 }
 
@@ -222,12 +222,15 @@ absl::StatusOr<std::vector<std::string>> SourceRecords::ReadyTrees(Transaction& 
   return trees;
 }
 
-absl::StatusOr<std::optional<SourceRow>> SourceRecords::FindByPath(Transaction& transaction,
-                                                                   std::string_view owner,
-                                                                   std::string_view path) {
+absl::StatusOr<std::optional<SourceRow>> SourceRecords::FindImporting(Transaction& transaction,
+                                                                      std::string_view owner,
+                                                                      OriginKind kind,
+                                                                      std::string_view text,
+                                                                      std::string_view ref) {
   return SelectOne(transaction,
-                   "WHERE owner = ? AND origin_text = ? AND origin_kind = ? AND state = ?",
-                   {ToValue(owner), ToValue(path), ToValue(OriginKind::kServerPath),
+                   "WHERE owner = ? AND origin_kind = ? AND origin_text = ? AND origin_ref = ? AND "
+                   "state = ?",
+                   {ToValue(owner), ToValue(kind), ToValue(text), ToValue(ref),
                     ToValue(SourceState::kImporting)});
 }
 

@@ -41,7 +41,8 @@ class SourceRecords {
 
   // Fills in the sequence.
   static absl::Status Insert(state::Transaction& transaction, SourceRow& row);
-  // State, failure, tree, digest, counts, project and ready_time. False when the record is gone.
+  // State, failure, tree, digest, commit, counts, project and ready_time. False when the record is
+  // gone.
   static absl::StatusOr<bool> Update(state::Transaction& transaction, const SourceRecord& record);
   static absl::Status Delete(state::Transaction& transaction, std::string_view id);
 
@@ -62,10 +63,12 @@ class SourceRecords {
   // Of this owner's READY sources, newest first, each once.
   static absl::StatusOr<std::vector<std::string>> ReadyTrees(state::Transaction& transaction,
                                                              std::string_view owner);
-  // IMPORTING from this path, its digest not known yet.
-  static absl::StatusOr<std::optional<SourceRow>> FindByPath(state::Transaction& transaction,
-                                                             std::string_view owner,
-                                                             std::string_view path);
+  // IMPORTING from this path or URL.
+  static absl::StatusOr<std::optional<SourceRow>> FindImporting(state::Transaction& transaction,
+                                                                std::string_view owner,
+                                                                OriginKind kind,
+                                                                std::string_view text,
+                                                                std::string_view ref);
   // READY, whoever's.
   static absl::StatusOr<std::optional<SourceRow>> FindAnyReady(state::Transaction& transaction,
                                                                std::string_view sha256);

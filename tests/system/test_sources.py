@@ -60,6 +60,7 @@ class WorkTree(unittest.TestCase):
             main.write_text(main.read_text() + "\n/* another */\n")
             (tree / "init/unused.c").write_text("/* nobody compiles it */\n")
             git(tree, "add", "-f", "init/unused.c")  # the tarball's .gitignore would leave it out
+            edited = main.read_text()
             second = kdbg.ctl("-o", "name", "kernel", "build", tree, "--config", "tiny", timeout=120)
             size, objects = sent(second)
             self.assertTrue(0 < size < 100 * 1024, second)
@@ -70,6 +71,22 @@ class WorkTree(unittest.TestCase):
             self.assertEqual(kdbg.show("build", first.stdout.strip())["workspace"],
                              kdbg.show("build", second.stdout.strip())["workspace"])
 
+            patch = here / "hello.patch"
+            main.write_text(main.read_text().replace('"%s", linux_banner);', '"patched: %s", linux_banner);'))
+            patch.write_text(git(tree, "diff", "--text", "--", "init/main.c") + "\n")
+            main.write_text(git(tree, "show", "HEAD:init/main.c") + "\n")
+            patched = kdbg.ctl("-o", "name", "kernel", "build", tree, "--config", "tiny", "--patch", patch, timeout=120)
+            objects = compiled(patched.stdout.strip())
+            self.assertIn("init/main.o", objects)
+            self.assertLess(len(objects), 6, objects)
+            with kdbg.session_on("--kernel", patched.stdout.strip(), "--initramfs", kdbg.INITRAMFS,
+                                 "--stop-at", "none") as session:
+                kdbg.console_until(session["name"], "patched: Linux version 6.1")
+            patch.write_text(patch.read_text().replace(" linux_banner", " no_banner"))
+            refused = kdbg.ctl("kernel", "build", tree, "--config", "tiny", "--patch", patch, expect=Exit.USAGE)
+            self.assertIn("hello.patch: its hunk \"@@ -", refused.text)
+
+            main.write_text(edited)
             begin = time.monotonic()
             again = kdbg.ctl("-o", "name", "kernel", "build", tree, "--config", "tiny")
             self.assertLess(time.monotonic() - begin, 5)

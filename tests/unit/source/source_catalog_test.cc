@@ -90,7 +90,7 @@ TEST_F(SourceCatalogTest, RefusesMalformedRequests) {
   EXPECT_EQ(Create(Tarball("other", Upload(bytes))).status().code(),
             absl::StatusCode::kInvalidArgument);
   origin.kind = OriginKind::kGitUrl;
-  EXPECT_EQ(Create(origin).status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(Create(origin).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(SourceCatalogTest, ABadTarballFailsWithItsReasonAndLeavesNothing) {

@@ -1,0 +1,142 @@
+// Commits of repositories that the server fetches itself.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "proto/contract/error.h"
+#include "tests/support/git_repository.h"
+#include "tests/unit/source/catalog_fixture.h"
+
+namespace kdbg::source {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class GitUrlTest : public CatalogFixture {
+ protected:
+  GitUrlTest() {
+    settings_.remotes.allowed_urls = {"file://" + (directory_ / "remotes").string()};
+    settings_.mirrors = directory_ / "mirrors";
+    fs::create_directory(settings_.mirrors);
+    Reopen();
+    remote_.Write("Makefile", "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 7\n");
+    remote_.Write("init/main.c", "int main;\n");
+    remote_.Write("kernel/fork.c", "int fork;\n");
+    remote_.Commit();
+  }
+  absl::StatusOr<SourceRecord> Ask(const std::string& ref, std::string_view owner = "alice",
+                                   std::optional<uid_t> reader = std::nullopt) {
+    SourceOrigin origin;
+    origin.kind = OriginKind::kGitUrl;
+    origin.text = "file://" + remote_.folder().string();
+    origin.ref = ref;
+    return Create(origin, owner, reader);
+  }
+  SourceRecord Fetch(const std::string& ref, std::string_view owner = "alice") {
+    const auto asked = Ask(ref, owner);
+    EXPECT_TRUE(asked.ok()) << asked.status();
+    return Finished(asked->id);
+  }
+  // Of all packs in a repository.
+  static std::uintmax_t BytesOfPacks(const fs::path& repository) {
+    std::uintmax_t bytes = 0;
+    for (const auto& entry : fs::directory_iterator(repository / "objects/pack")) {
+      if (entry.path().extension() == ".pack") bytes += entry.file_size();
+    }
+    return bytes;
+  }
+
+  GitRepository remote_{directory_ / "remotes/linux"};
+};
+
+TEST_F(GitUrlTest, ABranchATagAndACommitBecomeSources) {
+  remote_.Git({"tag", "v6.1.7"});
+  const std::string commit = remote_.Git({"rev-parse", "HEAD"});
+  for (const std::string& ref : {std::string("HEAD"), std::string("v6.1.7"), commit}) {
+    const SourceRecord source = Fetch(ref);
+    ASSERT_EQ(source.state, SourceState::kReady) << source.failure->message;
+    EXPECT_EQ(source.origin.tree, commit);
+    EXPECT_EQ(source.tree, remote_.Git({"rev-parse", "HEAD^{tree}"}));
+    EXPECT_EQ(source.project_version, "6.1.7");
+    EXPECT_EQ(source.files_imported, 3);
+  }
+}
+
+TEST_F(GitUrlTest, OnlyWhatIsNewComesTheSecondTime) {
+  std::string noise;
+  for (unsigned i = 0; i < 100'000; ++i) noise += std::to_string(i * 2654435761U);
+  remote_.Write("noise", noise);
+  remote_.Commit();
+  Fetch("HEAD");
+  const fs::path mirror = fs::directory_iterator(settings_.mirrors)->path();
+  const std::uintmax_t mirrored = BytesOfPacks(mirror);
+  const std::uintmax_t kept = BytesOfPacks(directory_ / "objects.git");
+  remote_.Write("init/main.c", "int changed;\n");
+  remote_.Commit();
+  const SourceRecord source = Fetch("HEAD", "bob");
+  ASSERT_EQ(source.state, SourceState::kReady) << source.failure->message;
+  EXPECT_EQ(*objects_->ReadFile(source.tree, "init/main.c"), "int changed;\n");
+  EXPECT_LT(BytesOfPacks(mirror) - mirrored, 5000u);
+  EXPECT_LT(BytesOfPacks(directory_ / "objects.git") - kept, 5000u);
+}
+
+TEST_F(GitUrlTest, WhatWasTakenAndDeletedSinceComesWhole) {
+  const SourceRecord first = Fetch("HEAD");
+  ASSERT_TRUE(catalog_->Delete(first.id).ok());
+  ASSERT_TRUE(objects_->CollectGarbage({}).ok());
+  const SourceRecord again = Fetch("HEAD");
+  ASSERT_EQ(again.state, SourceState::kReady) << again.failure->message;
+  EXPECT_EQ(*objects_->ReadFile(again.tree, "init/main.c"), "int main;\n");
+}
+
+TEST_F(GitUrlTest, ARefThatIsNotThereIsNamed) {
+  const SourceRecord source = Fetch("no-such-branch");
+  ASSERT_EQ(source.state, SourceState::kFailed);
+  EXPECT_EQ(source.failure->reason, "REF_NOT_FOUND");
+  EXPECT_EQ(source.failure->fault, SourceFault::kCaller);
+  EXPECT_THAT(source.failure->message, HasSubstr("has no no-such-branch"));
+}
+
+TEST_F(GitUrlTest, ARepositoryThatIsNotThereIsSaidSo) {
+  fs::remove_all(remote_.folder());
+  const SourceRecord source = Fetch("HEAD");
+  ASSERT_EQ(source.state, SourceState::kFailed);
+  EXPECT_EQ(source.failure->reason, "REMOTE_REFUSED");
+}
+
+TEST_F(GitUrlTest, WhatIsNotAllowedOrNoRefIsRefusedAtOnce) {
+  for (const char* ref : {"", "-x", "a..b", "a b", "a:b", "+a", "a^{tree}", "@{u}", "a//b"}) {
+    EXPECT_TRUE(HasReason(Ask(ref).status(), Reason::kFieldInvalid)) << ref;
+  }
+  settings_.remotes.allowed_urls = {"https://git.kernel.org/"};
+  Reopen();
+  EXPECT_TRUE(HasReason(Ask("HEAD").status(), Reason::kUrlNotAllowed));
+  EXPECT_TRUE(catalog_->List({})->empty());
+}
+
+TEST_F(GitUrlTest, ARepositoryOnThisHostIsReadWithTheCallersRights) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can take on another user's rights";
+  constexpr uid_t kNobody = 65534;
+  fs::permissions(directory_ / "remotes", fs::perms(0755));
+  const auto readable = Ask("HEAD", "alice", kNobody);
+  EXPECT_EQ(Finished(readable->id).state, SourceState::kReady)
+      << Finished(readable->id).failure->message;
+  fs::permissions(remote_.folder(), fs::perms(0700));
+  const auto closed = Ask("HEAD", "alice", kNobody);
+  EXPECT_EQ(Finished(closed->id).failure->reason, "REMOTE_REFUSED");
+}
+
+TEST_F(GitUrlTest, AMirrorThatNobodyUsesGoes) {
+  Fetch("HEAD");
+  ASSERT_TRUE(catalog_->RemoveUnusedMirrors(absl::Hours(1)).ok());
+  EXPECT_FALSE(fs::is_empty(settings_.mirrors));
+  ASSERT_TRUE(catalog_->RemoveUnusedMirrors(-absl::Hours(1)).ok());
+  EXPECT_TRUE(fs::is_empty(settings_.mirrors));
+}
+
+}  // namespace
+}  // namespace kdbg::source
