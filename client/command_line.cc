@@ -183,6 +183,17 @@ void AddArtifact(Grammar& grammar) {
                  ArtifactUnpin);
   AddOneArgument(grammar, noun, "rm", "delete an artifact", "ARTIFACT", kArtifactHelp,
                  ArtifactDelete);
+  auto prune = std::make_shared<ArtifactPruneOptions>();
+  CLI::App* prune_command =
+      grammar.Command(noun, "prune", "delete what nobody has used for long",
+                      "  kdbgctl artifact prune --dry-run\n"
+                      "  kdbgctl artifact prune --unused-for 72h\n",
+                      [=](Context& context) { return ArtifactPrune(context, *prune); });
+  prune_command->add_flag("--dry-run", prune->dry_run, "only say what would go");
+  prune_command->add_option("--unused-for", prune->unused_for,
+                            "90m, 72h: default as the server does by itself");
+  prune_command->add_flag_callback(
+      "--all", [=] { prune->owners = Owners::kAll; }, "everybody's (admins)");
 }
 
 void AddSource(Grammar& grammar) {

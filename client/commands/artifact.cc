@@ -35,6 +35,7 @@ Details ArtifactDetails(const v1::Artifact& artifact) {
       {"Pinned by", fmt::format("{}", fmt::join(artifact.pins(), ", "))},
       {"Owner", fmt::format("{}{}", artifact.owner(), artifact.private_() ? " (private)" : "")},
       {"Created", Moment(artifact.create_time())},
+      {"Last used", Moment(artifact.last_used_time())},
       {"Files", table}};
 }
 
@@ -176,6 +177,40 @@ CommandEnd ArtifactDelete(Context& context, const std::string& text) {
       context.Call<v1::ArtifactService>(&v1::ArtifactService::Stub::DeleteArtifact, request);
   if (!deleted.ok()) return deleted.status();
   context.output().Note(fmt::format("{} deleted", artifact.name()));
+  return kExitDone;
+}
+
+CommandEnd ArtifactPrune(Context& context, const ArtifactPruneOptions& options) {
+  using Removal = v1::PruneArtifactsResponse::Removal;
+  v1::PruneArtifactsRequest request;
+  request.set_dry_run(options.dry_run);
+  request.set_all_owners(options.owners == Owners::kAll);
+  if (!options.unused_for.empty()) {
+    KDBG_ASSIGN_OR_RETURN(const absl::Duration age, ParseTtl(options.unused_for));
+    *request.mutable_unused_for() = ToProto(age);
+  }
+  KDBG_ASSIGN_OR_RETURN(
+      const v1::PruneArtifactsResponse response,
+      context.Call<v1::ArtifactService>(&v1::ArtifactService::Stub::PruneArtifacts, request));
+  std::vector<Row> rows;
+  for (const Removal& removal : response.removals()) {
+    const v1::Artifact& artifact = removal.artifact();
+    rows.push_back({ShortName(artifact.name()), artifact.display_name(), artifact.version(),
+                    Bytes(removal.freed_bytes()), Age(artifact.last_used_time()),
+                    removal.cause() == Removal::ROOM ? "for room" : "unused", artifact.owner()});
+  }
+  context.output().List(response, "removals",
+                        {{"ARTIFACT"},
+                         {"NAME"},
+                         {"VERSION"},
+                         {"FREES", Align::kRight},
+                         {"LAST USED", Align::kRight},
+                         {"WHY"},
+                         {"OWNER"}},
+                        rows);
+  context.output().Note(fmt::format("{} {} artifact{}, {}",
+                                    options.dry_run ? "would delete" : "deleted", rows.size(),
+                                    rows.size() == 1 ? "" : "s", Bytes(response.freed_bytes())));
   return kExitDone;
 }
 

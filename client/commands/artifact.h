@@ -25,4 +25,11 @@ CommandEnd ArtifactPin(Context& context, const std::string& artifact);
 CommandEnd ArtifactUnpin(Context& context, const std::string& artifact);
 CommandEnd ArtifactDelete(Context& context, const std::string& artifact);
 
+struct ArtifactPruneOptions {
+  bool dry_run = false;
+  Owners owners = Owners::kMine;
+  std::string unused_for;  // "72h"; empty: as the server does by itself
+};
+CommandEnd ArtifactPrune(Context& context, const ArtifactPruneOptions& options);
+
 }  // namespace kdbg::client

@@ -26,6 +26,7 @@
 #include "server/guest/guest.h"
 #include "server/guest/io_watcher.h"
 #include "server/host/accelerator.h"
+#include "server/host/disk_space.h"
 #include "server/host/memory.h"
 #include "server/host/runner_client.h"
 #include "server/host/runner_process.h"
@@ -143,6 +144,7 @@ class Daemon::Parts {
   std::unique_ptr<state::Database> database_;
   std::unique_ptr<access::OwnerUids> owner_uids_;
   std::unique_ptr<store::BlobStore> blobs_;
+  std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
   std::unique_ptr<source::ObjectDatabase> objects_;
   std::unique_ptr<source::UploadStore> uploads_;
@@ -190,6 +192,9 @@ std::vector<Chore> Daemon::Parts::Chores() {
       {.name = "removal of abandoned uploads",
        .period = absl::Hours(1),
        .run = [this](std::stop_token) { return uploads_->RemoveExpired(); }},
+      {.name = "removal of unused artifacts",
+       .period = absl::Hours(1),
+       .run = [this](std::stop_token stop) { return retention_->Run({}, stop).status(); }},
       {.name = "removal of unnamed artifact files",
        .period = absl::Hours(1),
        .run = [this](std::stop_token) { return artifacts_->CollectGarbage().status(); }},
@@ -236,6 +241,13 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config) {
   owner_uids_ = std::make_unique<access::OwnerUids>(*database_, OwnerUidRange(config.server));
   KDBG_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(paths_.store));
   artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
+  KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(paths_.store));
+  const std::int64_t limit = config.build.artifact_limit_mib;
+  retention_ = std::make_unique<store::Retention>(
+      *artifacts_, clock_,
+      store::RetentionPolicy{.age = config.build.artifact_age,
+                             .limit_bytes = limit > 0 ? limit * kMib : disk.total_bytes / 3,
+                             .grace = config.build.time_limit + absl::Hours(1)});
   KDBG_ASSIGN_OR_RETURN(objects_, source::ObjectDatabase::Open(paths_.git));
   KDBG_ASSIGN_OR_RETURN(
       uploads_,
@@ -336,8 +348,8 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
       *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_);
   build_service_ = std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,
                                                                *uploads_, *editors_, clock_);
-  artifact_service_ =
-      std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_, *database_);
+  artifact_service_ = std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_,
+                                                                     *database_, *retention_);
   session_service_ = std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_);
   server_service_ = std::make_unique<service::ServerServiceImpl>(*gate_, Facts(config), *builds_,
                                                                  *sessions_, clock_);

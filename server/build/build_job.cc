@@ -140,6 +140,7 @@ absl::StatusOr<std::vector<BuildRecord>> BuildJob::AnswerFromStore() {
   KDBG_ASSIGN_OR_RETURN(const BuildRecord twin,
                         table_.FindByKey(record_.owner, record_.key, record_.request.is_private));
   KDBG_RETURN_IF_ERROR(parts_.artifacts.Get(twin.artifact_id).status());
+  KDBG_RETURN_IF_ERROR(parts_.artifacts.Touch(twin.artifact_id));
   std::vector<BuildRecord> answered = events_.members();
   const absl::Time now = parts_.clock.Now();
   KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) -> absl::Status {

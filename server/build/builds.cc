@@ -171,6 +171,7 @@ absl::StatusOr<std::optional<BuildRecord>> Builds::Impl::FindSame(
   if (build.failure) counts = !MayPass(*build.failure);
   if (!build.artifact_id.empty()) counts = parts_.artifacts.Get(build.artifact_id).ok();
   if (!counts) return std::nullopt;
+  if (!build.artifact_id.empty()) KDBG_RETURN_IF_ERROR(parts_.artifacts.Touch(build.artifact_id));
   return build;
 }
 
@@ -210,6 +211,7 @@ absl::StatusOr<BuildRecord> Builds::Impl::AnswerAtOnce(BuildRecord record) {
                         table_.FindByKey(record.owner, record.key, record.request.is_private));
   KDBG_ASSIGN_OR_RETURN(const store::Artifact artifact, parts_.artifacts.Get(twin.artifact_id));
   if (const auto* log = artifact.FindFile(kLogFile)) record.log_size_bytes = log->size_bytes;
+  KDBG_RETURN_IF_ERROR(parts_.artifacts.Touch(artifact.id));
   record.state = BuildState::kSucceeded;
   record.artifact_id = twin.artifact_id;
   record.answered_from_store = true;

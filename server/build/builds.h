@@ -89,7 +89,7 @@ class Builds {
   absl::StatusOr<BuildRecord> Create(std::string_view owner, BuildRequest request);
 
   // The newest build of this owner that Create would make again: it has not ended, has its artifact
-  // still, or failed by its own fault. nullopt when there is none.
+  // still, which counts as a use of it, or failed by its own fault. nullopt when there is none.
   absl::StatusOr<std::optional<BuildRecord>> FindSame(std::string_view owner,
                                                       const BuildRequest& request) const;
 

@@ -10,6 +10,7 @@
 #include "proto/support/status_macros.h"
 #include "server/service/artifact_file_feed.h"
 #include "server/service/convert_artifact.h"
+#include "server/service/convert_common.h"
 #include "server/service/page.h"
 #include "server/service/resources.h"
 #include "server/service/unary.h"
@@ -74,6 +75,7 @@ grpc::ServerWriteReactor<v1::ArtifactFileChunk>* ArtifactServiceImpl::ReadArtifa
       [this, request](Call& call, const Waker&)
           -> absl::StatusOr<std::unique_ptr<Feed<v1::ArtifactFileChunk>>> {
         KDBG_ASSIGN_OR_RETURN(const store::Artifact artifact, Find(call, request->name()));
+        KDBG_RETURN_IF_ERROR(artifacts_.Touch(artifact.id));
         return OpenArtifactFile(blobs_, artifact, request->path(), request->offset_bytes(),
                                 request->limit_bytes());
       });
@@ -106,6 +108,43 @@ grpc::ServerUnaryReactor* ArtifactServiceImpl::UnpinArtifact(
                     *response = ToMessage(artifact, blobs_);
                     return absl::OkStatus();
                   });
+}
+
+grpc::ServerUnaryReactor* ArtifactServiceImpl::PruneArtifacts(
+    Context* context, const v1::PruneArtifactsRequest* request,
+    v1::PruneArtifactsResponse* response) {
+  return RunUnary(
+      gate_, context, Rpc("ArtifactService/PruneArtifacts"),
+      [this, request, response](Call& call) -> absl::Status {
+        access::Resource all;
+        all.kind = access::ResourceKind::kArtifact;
+        all.name = "artifacts";
+        all.owner = call.user();
+        if (request->all_owners()) {
+          all.name = "everybody's artifacts";
+          all.owner = "their owners";  // whom a refusal says to ask; no account's name
+        }
+        KDBG_RETURN_IF_ERROR(call.Check(all));
+        store::Retention::Request wanted;
+        if (!request->all_owners()) wanted.owner = call.user();
+        if (request->has_unused_for()) {
+          KDBG_ASSIGN_OR_RETURN(wanted.age, PositiveDuration(request->unused_for(), "unused_for"));
+        }
+        KDBG_ASSIGN_OR_RETURN(const std::vector<store::Removal> removals,
+                              request->dry_run() ? retention_.Plan(wanted)
+                                                 : retention_.Run(wanted, std::stop_token()));
+        for (const store::Removal& removal : removals) {
+          v1::PruneArtifactsResponse::Removal* out = response->add_removals();
+          *out->mutable_artifact() = ToMessage(removal.artifact, blobs_);
+          out->mutable_artifact()->clear_files();
+          out->set_cause(removal.cause == store::RemovalCause::kUnused
+                             ? v1::PruneArtifactsResponse::Removal::UNUSED
+                             : v1::PruneArtifactsResponse::Removal::ROOM);
+          out->set_freed_bytes(removal.freed_bytes);
+          response->set_freed_bytes(response->freed_bytes() + removal.freed_bytes);
+        }
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* ArtifactServiceImpl::DeleteArtifact(

@@ -11,14 +11,19 @@
 #include "server/state/database.h"
 #include "server/store/artifact_store.h"
 #include "server/store/blob_store.h"
+#include "server/store/retention.h"
 
 namespace kdbg::service {
 
 class ArtifactServiceImpl final : public v1::ArtifactService::CallbackService {
  public:
   ArtifactServiceImpl(CallGate& gate, store::ArtifactStore& artifacts, store::BlobStore& blobs,
-                      state::Database& database)
-      : gate_(gate), artifacts_(artifacts), blobs_(blobs), database_(database) {}
+                      state::Database& database, store::Retention& retention)
+      : gate_(gate),
+        artifacts_(artifacts),
+        blobs_(blobs),
+        database_(database),
+        retention_(retention) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* GetArtifact(Context* context, const v1::GetArtifactRequest* request,
@@ -31,6 +36,9 @@ class ArtifactServiceImpl final : public v1::ArtifactService::CallbackService {
                                         v1::Artifact* response) override;
   grpc::ServerUnaryReactor* UnpinArtifact(Context* context, const v1::UnpinArtifactRequest* request,
                                           v1::Artifact* response) override;
+  grpc::ServerUnaryReactor* PruneArtifacts(Context* context,
+                                           const v1::PruneArtifactsRequest* request,
+                                           v1::PruneArtifactsResponse* response) override;
   grpc::ServerUnaryReactor* DeleteArtifact(Context* context,
                                            const v1::DeleteArtifactRequest* request,
                                            google::protobuf::Empty* response) override;
@@ -43,6 +51,7 @@ class ArtifactServiceImpl final : public v1::ArtifactService::CallbackService {
   store::ArtifactStore& artifacts_;
   store::BlobStore& blobs_;
   state::Database& database_;
+  store::Retention& retention_;
 };
 
 }  // namespace kdbg::service

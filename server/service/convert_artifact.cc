@@ -50,6 +50,7 @@ v1::Artifact ToMessage(const store::Artifact& artifact, const store::BlobStore& 
   for (const std::string& pin : artifact.pins) message.add_pins(pin);
   message.set_private_(artifact.is_private);
   Set(artifact.create_time, message.mutable_create_time());
+  Set(artifact.last_used_time, message.mutable_last_used_time());
   return message;
 }
 

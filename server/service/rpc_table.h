@@ -43,6 +43,7 @@ inline constexpr RpcRule kRpcTable[] = {
     {"ArtifactService/PinArtifact", access::Verb::kKeep, access::ResourceKind::kArtifact},
     {"ArtifactService/UnpinArtifact", access::Verb::kKeep, access::ResourceKind::kArtifact},
     {"ArtifactService/DeleteArtifact", access::Verb::kDelete, access::ResourceKind::kArtifact},
+    {"ArtifactService/PruneArtifacts", access::Verb::kDelete, access::ResourceKind::kArtifact},
 
     {"SessionService/CreateSession", access::Verb::kCreate, access::ResourceKind::kSession},
     {"SessionService/GetSession", access::Verb::kSee, access::ResourceKind::kSession},

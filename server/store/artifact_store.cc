@@ -52,11 +52,15 @@ constexpr state::Migration kMigrations[] = {
         value TEXT NOT NULL,
         PRIMARY KEY (artifact, name)) WITHOUT ROWID;
     )sql"},
+    {"artifacts", 2, R"sql(
+      ALTER TABLE artifacts ADD COLUMN last_used_time INTEGER NOT NULL DEFAULT 0;
+      UPDATE artifacts SET last_used_time = create_time;
+    )sql"},
 };
 
 constexpr std::string_view kColumns =
     "SELECT sequence, id, kind, owner, private, build_id, source_id, display_name, architecture, "
-    "gnu_build_id, version, create_time FROM artifacts";
+    "gnu_build_id, version, create_time, last_used_time FROM artifacts";
 
 Artifact FromRow(const Row& row) {
   Artifact artifact;
@@ -72,6 +76,7 @@ Artifact FromRow(const Row& row) {
   artifact.gnu_build_id = row.Text(9);
   artifact.version = row.Text(10);
   artifact.create_time = row.Time(11);
+  artifact.last_used_time = row.Time(12);
   return artifact;
 }
 
@@ -119,6 +124,11 @@ absl::Status InsertFile(Transaction& transaction, std::string_view id, const Art
       .status();
 }
 
+absl::Status NoteUse(Transaction& transaction, std::string_view id, absl::Time now) {
+  return transaction.Execute("UPDATE artifacts SET last_used_time = ? WHERE id = ?", now, id)
+      .status();
+}
+
 absl::Status InsertParts(Transaction& transaction, const Artifact& artifact) {
   for (const ArtifactFile& file : artifact.files) {
     KDBG_RETURN_IF_ERROR(InsertFile(transaction, artifact.id, file));
@@ -155,6 +165,7 @@ ArtifactStore::ArtifactStore(state::Database& database, BlobStore& blobs, const 
 absl::StatusOr<Artifact> ArtifactStore::Publish(Transaction& transaction, Artifact artifact) {
   if (artifact.id.empty()) artifact.id = NewId("a");
   if (artifact.create_time == absl::Time()) artifact.create_time = clock_.Now();
+  artifact.last_used_time = clock_.Now();
   for (const ArtifactFile& file : artifact.files) {
     if (!blobs_.Claim(file.digest)) {
       return absl::InternalError(
@@ -166,12 +177,12 @@ absl::StatusOr<Artifact> ArtifactStore::Publish(Transaction& transaction, Artifa
   KDBG_RETURN_IF_ERROR(
       transaction
           .Execute("INSERT INTO artifacts (id, kind, owner, private, build_id, source_id, "
-                   "display_name, architecture, gnu_build_id, version, create_time) "
-                   "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                   "display_name, architecture, gnu_build_id, version, create_time, "
+                   "last_used_time) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                    artifact.id, artifact.kind, artifact.owner, artifact.is_private,
                    artifact.build_id, artifact.source_id, artifact.display_name,
                    artifact.architecture, artifact.gnu_build_id, artifact.version,
-                   artifact.create_time)
+                   artifact.create_time, artifact.last_used_time)
           .status());
   KDBG_RETURN_IF_ERROR(InsertParts(transaction, artifact));
   KDBG_RETURN_IF_ERROR(transaction.Query("SELECT last_insert_rowid()", [&](const Row& row) {
@@ -249,10 +260,29 @@ absl::Status ArtifactStore::Delete(std::string_view id) {
   });
 }
 
+absl::Status ArtifactStore::Touch(std::string_view id) {
+  return database_.Write(
+      [&](Transaction& transaction) { return NoteUse(transaction, id, clock_.Now()); });
+}
+
+absl::StatusOr<bool> ArtifactStore::DeleteUnused(std::string_view id, absl::Time last_used_time) {
+  std::int64_t deleted = 0;
+  KDBG_RETURN_IF_ERROR(database_.Write([&](Transaction& transaction) -> absl::Status {
+    KDBG_ASSIGN_OR_RETURN(
+        deleted, transaction.Execute(
+                     "DELETE FROM artifacts WHERE id = ? AND last_used_time = ? AND "
+                     "NOT EXISTS (SELECT 1 FROM artifact_pins WHERE artifact = artifacts.id)",
+                     id, last_used_time));
+    return absl::OkStatus();
+  }));
+  return deleted > 0;
+}
+
 absl::Status ArtifactStore::Pin(Transaction& transaction, std::string_view id,
                                 std::string_view holder) {
   KDBG_ASSIGN_OR_RETURN(const std::optional<Artifact> artifact, Find(transaction, id));
   if (!artifact) return NotFound(id);
+  KDBG_RETURN_IF_ERROR(NoteUse(transaction, id, clock_.Now()));
   return transaction
       .Execute("INSERT OR IGNORE INTO artifact_pins (artifact, holder) VALUES (?, ?)", id, holder)
       .status();
@@ -260,6 +290,7 @@ absl::Status ArtifactStore::Pin(Transaction& transaction, std::string_view id,
 
 absl::Status ArtifactStore::Unpin(Transaction& transaction, std::string_view id,
                                   std::string_view holder) {
+  KDBG_RETURN_IF_ERROR(NoteUse(transaction, id, clock_.Now()));
   return transaction
       .Execute("DELETE FROM artifact_pins WHERE artifact = ? AND holder = ?", id, holder)
       .status();

@@ -46,6 +46,7 @@ struct Artifact {
   std::string version;              // "6.1.170"
   std::vector<ArtifactFile> files;  // ordered by path
   absl::Time create_time;
+  absl::Time last_used_time;      // published, answered with, pinned, let go of, read
   std::vector<std::string> pins;  // holders: "user alice", "session vm-k3v9x2qf"
   std::map<std::string, std::string> attributes;
   std::int64_t sequence = 0;  // grows with each artifact; for paging
@@ -87,6 +88,11 @@ class ArtifactStore {
   // Idempotent. FAILED_PRECONDITION (kHolderBusy) naming the holders while pinned. The bytes go
   // with the next CollectGarbage.
   absl::Status Delete(std::string_view id);
+
+  // Notes that somebody has a use for it. One that is gone is no error.
+  absl::Status Touch(std::string_view id);
+  // Deletes it when it is not pinned and was not used after `last_used_time`; whether it has.
+  absl::StatusOr<bool> DeleteUnused(std::string_view id, absl::Time last_used_time);
 
   // Idempotent both. Pin: NOT_FOUND when there is no such artifact.
   absl::Status Pin(state::Transaction& transaction, std::string_view id, std::string_view holder);

@@ -251,6 +251,16 @@ class FakeArtifactService : public v1::ArtifactService::Service {
  public:
   explicit FakeArtifactService(FakeState& state) : state_(state) {}
 
+  grpc::Status PruneArtifacts(grpc::ServerContext*, const v1::PruneArtifactsRequest* request,
+                              v1::PruneArtifactsResponse* response) override {
+    absl::MutexLock lock(&state_.mutex);
+    state_.prunes.push_back(*request);
+    for (const auto& [name, artifact] : state_.artifacts) {
+      *response->add_removals()->mutable_artifact() = artifact;
+    }
+    return grpc::Status::OK;
+  }
+
   grpc::Status GetArtifact(grpc::ServerContext*, const v1::GetArtifactRequest* request,
                            v1::Artifact* artifact) override {
     absl::MutexLock lock(&state_.mutex);

@@ -87,6 +87,19 @@ TEST_F(SessionTest, ArtifactFilesArriveWholeOrNotAtAll) {
   EXPECT_FALSE(std::filesystem::exists(home_ / "bad.config"));
 }
 
+TEST_F(SessionTest, PruneShowsWhatGoesAndADryRunSaysSo) {
+  AddSession({{"config", "CONFIG_X=y\n"}});
+  const CliResult dry = Run({"artifact", "prune", "--dry-run", "--unused-for", "72h"});
+  EXPECT_EQ(dry.exit_code, 0) << dry.err;
+  EXPECT_THAT(dry.out, HasSubstr("a-1"));
+  EXPECT_THAT(dry.err, HasSubstr("would delete 1 artifact, "));
+  EXPECT_TRUE(state().prunes[0].dry_run());
+  EXPECT_EQ(state().prunes[0].unused_for().seconds(), 72 * 3600);
+  EXPECT_THAT(Run({"artifact", "prune", "--all"}).err, HasSubstr("deleted 1 artifact"));
+  EXPECT_TRUE(state().prunes[1].all_owners());
+  EXPECT_FALSE(state().prunes[1].has_unused_for());
+}
+
 TEST_F(SessionTest, AFileNameThatLeavesItsDirectoryIsRefused) {
   AddSession({{"../evil", "x"}});
   const CliResult result = Run({"artifact", "get", "a-1"});

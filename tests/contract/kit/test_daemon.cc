@@ -112,12 +112,13 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   sessions_ = Need(session::Sessions::Open(*session_parts_, session_limits), "sessions");
 
   gate_ = std::make_unique<service::CallGate>(users_, clock_, service::GateLimits{});
+  retention_ = std::make_unique<store::Retention>(*artifacts_, clock_, store::RetentionPolicy{});
   services_.push_back(std::make_unique<service::SourceServiceImpl>(
       *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_));
   services_.push_back(std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,
                                                                   *uploads_, *editors_, clock_));
-  services_.push_back(
-      std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_, *database_));
+  services_.push_back(std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_,
+                                                                     *database_, *retention_));
   services_.push_back(std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_));
   service::ServerFacts facts;
   facts.version = "0.1.0";

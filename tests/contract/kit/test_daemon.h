@@ -115,6 +115,7 @@ class TestDaemon {
   access::Users users_;
   std::unique_ptr<state::Database> database_;
   std::unique_ptr<store::BlobStore> blobs_;
+  std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
   std::unique_ptr<source::UploadStore> uploads_;
   std::unique_ptr<source::ObjectDatabase> objects_;

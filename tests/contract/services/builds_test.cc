@@ -6,6 +6,7 @@
 #include <string>
 
 #include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
 #include "proto/contract/status_codec.h"
 #include "proto/support/sha256.h"
 #include "tests/contract/kit/test_daemon.h"
@@ -267,6 +268,29 @@ TEST_F(ArtifactsTest, OnTheServersOwnHostTheBytesCanBeReadInPlace) {
     EXPECT_EQ(std::filesystem::file_size(file.server_path()),
               static_cast<std::uintmax_t>(file.size_bytes()));
   }
+}
+
+TEST_F(ArtifactsTest, EverybodyPrunesTheirOwnAndAdminsAll) {
+  const auto prune = [](Client& client, bool all) -> absl::StatusOr<v1::PruneArtifactsResponse> {
+    grpc::ClientContext context;
+    v1::PruneArtifactsRequest request;
+    request.set_dry_run(true);
+    request.set_all_owners(all);
+    request.mutable_unused_for()->set_nanos(1);
+    v1::PruneArtifactsResponse response;
+    const grpc::Status status = client.artifacts->PruneArtifacts(&context, request, &response);
+    if (!status.ok()) return FromGrpcStatus(status);
+    return response;
+  };
+  const auto own = prune(alice_, false);
+  ASSERT_TRUE(own.ok()) << own.status();
+  ASSERT_EQ(own->removals_size(), 1);
+  EXPECT_EQ(own->removals(0).artifact().name(), ResourceName(kArtifacts, seeded_.artifact_id));
+  EXPECT_EQ(own->removals(0).cause(), v1::PruneArtifactsResponse::Removal::UNUSED);
+  EXPECT_GT(own->freed_bytes(), 0);
+  EXPECT_EQ(prune(bob_, false)->removals_size(), 0);
+  const absl::Status refused = prune(bob_, true).status();
+  EXPECT_TRUE(HasReason(refused, Reason::kPermissionDenied)) << refused;
 }
 
 TEST_F(ArtifactsTest, APinKeepsAnArtifactUntilItIsTakenBack) {

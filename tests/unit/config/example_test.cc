@@ -26,6 +26,12 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->build.time_limit, defaults.build.time_limit);
   EXPECT_EQ(example->build.ccache_limit_mib, defaults.build.ccache_limit_mib);
   EXPECT_EQ(example->build.allowed_source_paths, defaults.build.allowed_source_paths);
+  EXPECT_EQ(example->build.allowed_urls, defaults.build.allowed_urls);
+  EXPECT_EQ(example->build.ca_file, defaults.build.ca_file);
+  EXPECT_EQ(example->build.mirror_age, defaults.build.mirror_age);
+  EXPECT_EQ(example->build.artifact_age, defaults.build.artifact_age);
+  EXPECT_EQ(example->build.artifact_limit_mib, defaults.build.artifact_limit_mib);
+  EXPECT_EQ(example->build.workspace_age, defaults.build.workspace_age);
   EXPECT_EQ(example->session.gdb_host, defaults.session.gdb_host);
   EXPECT_EQ(example->session.first_port, defaults.session.first_port);
   EXPECT_EQ(example->session.last_port, defaults.session.last_port);
