@@ -5,10 +5,14 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <memory>
+#include <utility>
 
 #include "client/channel/follow.h"
+#include "client/channel/frame_decoder.h"
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
+#include "proto/support/mapped_file.h"
 #include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
 #include "proto/support/unique_fd.h"
@@ -45,6 +49,15 @@ class PartialFile {
   UniqueFd fd_;
 };
 
+// Only when it is what it is said to be: a difference is of the very bytes.
+std::optional<MappedFile> MapBase(const BaseFile& base) {
+  const UniqueFd fd(::open(base.path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return std::nullopt;
+  auto mapped = MappedFile::Map(fd.get());
+  if (!mapped.ok() || Sha256Hex(mapped->bytes()) != base.sha256) return std::nullopt;
+  return *std::move(mapped);
+}
+
 }  // namespace
 
 absl::Status CheckRelativePath(const std::string& path) {
@@ -64,22 +77,41 @@ std::filesystem::path ReadableInPlace(const Server& server, const v1::ArtifactFi
 
 absl::Status ReadArtifactFile(Server& server, Interrupt& interrupt, const std::string& artifact,
                               const v1::ArtifactFile& file,
-                              const std::function<absl::Status(std::string_view)>& consume) {
+                              const std::function<absl::Status(std::string_view)>& consume,
+                              const std::optional<BaseFile>& base) {
   v1::ReadArtifactFileRequest request;
   request.set_name(artifact);
   request.set_path(file.path());
+  request.set_zstd(!server.on_this_host());
+  std::optional<MappedFile> base_bytes;
+  if (base && request.zstd()) base_bytes = MapBase(*base);
+  if (base_bytes) request.set_base_sha256(base->sha256);
   Sha256 digest;
   absl::Status consumed;
+  // Of the stream that runs; each begins a frame of its own.
+  std::unique_ptr<FrameDecoder> decoder;
+  const auto take = [&](std::string_view bytes) -> absl::Status {
+    request.set_offset_bytes(request.offset_bytes() + static_cast<std::int64_t>(bytes.size()));
+    if (request.offset_bytes() > file.size_bytes()) {
+      return absl::DataLossError(fmt::format("more bytes of {} came than it has", file.path()));
+    }
+    digest.Update(bytes);
+    return consume(bytes);
+  };
   KDBG_RETURN_IF_ERROR(Follow<v1::ArtifactFileChunk>(
       server, interrupt,
       [&](grpc::ClientContext* call) {
+        decoder.reset();
         return server.stub<v1::ArtifactService>().ReadArtifactFile(call, request);
       },
       [&](const v1::ArtifactFileChunk& chunk) {
-        digest.Update(chunk.data());
-        request.set_offset_bytes(request.offset_bytes() +
-                                 static_cast<std::int64_t>(chunk.data().size()));
-        consumed = consume(chunk.data());
+        if (chunk.zstd()) {
+          decoder = std::make_unique<FrameDecoder>();
+          if (!chunk.base_sha256().empty()) consumed = decoder->UseBase(base_bytes->bytes());
+        }
+        if (consumed.ok()) {
+          consumed = decoder != nullptr ? decoder->Decode(chunk.data(), take) : take(chunk.data());
+        }
         return consumed.ok() ? Next::kGoOn : Next::kEnough;
       }));
   KDBG_RETURN_IF_ERROR(consumed);
@@ -94,19 +126,19 @@ absl::Status ReadArtifactFile(Server& server, Interrupt& interrupt, const std::s
 
 absl::Status DownloadFile(Server& server, Interrupt& interrupt, const std::string& artifact,
                           const v1::ArtifactFile& file, const std::filesystem::path& destination,
-                          const OnBytes& on_bytes) {
+                          const OnBytes& on_bytes, const std::optional<BaseFile>& base) {
   if (!destination.parent_path().empty()) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(destination.parent_path(), 0755));
   }
   KDBG_ASSIGN_OR_RETURN(PartialFile partial, PartialFile::Create(destination));
   std::int64_t received = 0;
-  KDBG_RETURN_IF_ERROR(ReadArtifactFile(server, interrupt, artifact, file,
-                                        [&](std::string_view bytes) -> absl::Status {
-                                          KDBG_RETURN_IF_ERROR(WriteAll(partial.fd(), bytes));
-                                          received += static_cast<std::int64_t>(bytes.size());
-                                          on_bytes(received);
-                                          return absl::OkStatus();
-                                        }));
+  const auto write = [&](std::string_view bytes) -> absl::Status {
+    KDBG_RETURN_IF_ERROR(WriteAll(partial.fd(), bytes));
+    received += static_cast<std::int64_t>(bytes.size());
+    on_bytes(received);
+    return absl::OkStatus();
+  };
+  KDBG_RETURN_IF_ERROR(ReadArtifactFile(server, interrupt, artifact, file, write, base));
   return partial.CommitAs(destination);
 }
 

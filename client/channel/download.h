@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -22,14 +23,23 @@ std::filesystem::path ReadableInPlace(const Server& server, const v1::ArtifactFi
 
 using OnBytes = std::function<void(std::int64_t received)>;
 
-// Hands over the bytes of a file in order. DATA_LOSS when they do not match the digest.
+// A file on this machine that is much like the one to fetch: only the difference travels.
+struct BaseFile {
+  std::filesystem::path path;
+  std::string sha256;
+};
+
+// Hands over the bytes of a file in order. DATA_LOSS when they do not match the digest. Compressed
+// on the way unless the server is this host.
 absl::Status ReadArtifactFile(Server& server, Interrupt& interrupt, const std::string& artifact,
                               const v1::ArtifactFile& file,
-                              const std::function<absl::Status(std::string_view)>& consume);
+                              const std::function<absl::Status(std::string_view)>& consume,
+                              const std::optional<BaseFile>& base = std::nullopt);
 
 // Writes it to `destination` through a temporary sibling and a rename; makes directories as needed.
 absl::Status DownloadFile(Server& server, Interrupt& interrupt, const std::string& artifact,
                           const v1::ArtifactFile& file, const std::filesystem::path& destination,
-                          const OnBytes& on_bytes);
+                          const OnBytes& on_bytes,
+                          const std::optional<BaseFile>& base = std::nullopt);
 
 }  // namespace kdbg::client

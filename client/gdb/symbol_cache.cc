@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <system_error>
 
 #include "client/channel/download.h"
@@ -28,13 +29,15 @@ struct Fetcher {
   Progress& progress;
   const v1::Artifact& kernel;
 
-  absl::Status Download(const v1::ArtifactFile& file, const std::filesystem::path& to) const {
-    return DownloadFile(server, interrupt, kernel.name(), file, to, [&](std::int64_t received) {
+  absl::Status Download(const v1::ArtifactFile& file, const std::filesystem::path& to,
+                        const std::optional<BaseFile>& base = std::nullopt) const {
+    const auto show = [&](std::int64_t received) {
       // One phase: where there is no live line, two dozen scripts are not two dozen lines.
       progress.Update("fetching symbols:",
                       fmt::format("{} {} {} of {}", file.path(), Bar(received, file.size_bytes()),
                                   Bytes(received), Bytes(file.size_bytes())));
-    });
+    };
+    return DownloadFile(server, interrupt, kernel.name(), file, to, show, base);
   }
 };
 
@@ -56,6 +59,24 @@ bool StampIs(const std::filesystem::path& stamp, const std::string& digest) {
   return text.ok() && *text == digest;
 }
 
+// The vmlinux that was fetched last: most often the same kernel before an edit.
+std::optional<BaseFile> NewestVmlinux(const std::filesystem::path& symbols) {
+  std::optional<BaseFile> newest;
+  std::filesystem::file_time_type newest_time;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(symbols, error)) {
+    const std::filesystem::path stamp = entry.path() / "vmlinux.sha256";
+    std::error_code missing;
+    const auto time = std::filesystem::last_write_time(stamp, missing);
+    if (missing || (newest && time <= newest_time)) continue;
+    const auto digest = ReadFile(stamp, 4096);
+    if (!digest.ok()) continue;
+    newest = BaseFile{.path = entry.path() / kVmlinux, .sha256 = *digest};
+    newest_time = time;
+  }
+  return newest;
+}
+
 absl::StatusOr<std::filesystem::path> FetchVmlinux(const Fetcher& fetcher,
                                                    const v1::ArtifactFile& file,
                                                    const std::filesystem::path& directory) {
@@ -68,7 +89,7 @@ absl::StatusOr<std::filesystem::path> FetchVmlinux(const Fetcher& fetcher,
       StampIs(stamp, file.sha256())) {
     return destination;
   }
-  KDBG_RETURN_IF_ERROR(fetcher.Download(file, destination));
+  KDBG_RETURN_IF_ERROR(fetcher.Download(file, destination, NewestVmlinux(directory.parent_path())));
   KDBG_RETURN_IF_ERROR(WriteFileAtomic(stamp, file.sha256()));
   return destination;
 }

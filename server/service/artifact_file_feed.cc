@@ -15,6 +15,7 @@
 #include "proto/support/sha256.h"
 #include "proto/support/status_macros.h"
 #include "proto/support/unique_fd.h"
+#include "server/service/compressed_feed.h"
 
 namespace kdbg::service {
 namespace {
@@ -77,8 +78,11 @@ absl::Status NoSuchFile(const store::Artifact& artifact, const std::string& path
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Feed<v1::ArtifactFileChunk>>> OpenArtifactFile(
-    const store::BlobStore& blobs, const store::Artifact& artifact, const std::string& path,
-    std::int64_t offset, std::int64_t limit) {
+    const store::BlobStore& blobs, const store::Artifact& artifact,
+    const v1::ReadArtifactFileRequest& request, const std::optional<store::ArtifactFile>& base) {
+  const std::string& path = request.path();
+  const std::int64_t offset = request.offset_bytes();
+  const std::int64_t limit = request.limit_bytes();
   const store::ArtifactFile* file = artifact.FindFile(path);
   if (file == nullptr) return NoSuchFile(artifact, path);
   if (limit < 0) {
@@ -93,6 +97,22 @@ absl::StatusOr<std::unique_ptr<Feed<v1::ArtifactFileChunk>>> OpenArtifactFile(
   const std::int64_t rest = file->size_bytes - offset;
   const std::int64_t end = offset + (limit == 0 ? rest : std::min(limit, rest));
   KDBG_ASSIGN_OR_RETURN(UniqueFd fd, blobs.OpenBlob({file->digest, file->size_bytes}));
+  if (request.zstd()) {
+    KDBG_ASSIGN_OR_RETURN(MappedFile content, MappedFile::Map(fd.get()));
+    CompressedFile compressed{.content = std::move(content),
+                              .begin = offset,
+                              .end = end,
+                              .digest = file->digest,
+                              .base = std::nullopt,
+                              .base_digest = {}};
+    if (base) {
+      KDBG_ASSIGN_OR_RETURN(const UniqueFd base_fd,
+                            blobs.OpenBlob({base->digest, base->size_bytes}));
+      KDBG_ASSIGN_OR_RETURN(compressed.base, MappedFile::Map(base_fd.get()));
+      compressed.base_digest = base->digest;
+    }
+    return CompressedFeed(std::move(compressed));
+  }
   return std::make_unique<ArtifactFileFeed>(std::move(fd), *file, offset, end);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -15,8 +16,9 @@
 namespace kdbg::service {
 
 // NOT_FOUND lists the files there are, OUT_OF_RANGE (kOffsetOutOfRange), DATA_LOSS (kDataCorrupt).
+// `base`, when it is given and the request asks for compression, is what the caller has.
 absl::StatusOr<std::unique_ptr<Feed<v1::ArtifactFileChunk>>> OpenArtifactFile(
-    const store::BlobStore& blobs, const store::Artifact& artifact, const std::string& path,
-    std::int64_t offset, std::int64_t limit);
+    const store::BlobStore& blobs, const store::Artifact& artifact,
+    const v1::ReadArtifactFileRequest& request, const std::optional<store::ArtifactFile>& base);
 
 }  // namespace kdbg::service

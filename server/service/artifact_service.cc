@@ -76,9 +76,23 @@ grpc::ServerWriteReactor<v1::ArtifactFileChunk>* ArtifactServiceImpl::ReadArtifa
           -> absl::StatusOr<std::unique_ptr<Feed<v1::ArtifactFileChunk>>> {
         KDBG_ASSIGN_OR_RETURN(const store::Artifact artifact, Find(call, request->name()));
         KDBG_RETURN_IF_ERROR(artifacts_.Touch(artifact.id));
-        return OpenArtifactFile(blobs_, artifact, request->path(), request->offset_bytes(),
-                                request->limit_bytes());
+        KDBG_ASSIGN_OR_RETURN(const std::optional<store::ArtifactFile> base,
+                              FindBase(call, request->base_sha256()));
+        return OpenArtifactFile(blobs_, artifact, *request, base);
       });
+}
+
+absl::StatusOr<std::optional<store::ArtifactFile>> ArtifactServiceImpl::FindBase(
+    const Call& call, const std::string& digest) const {
+  if (digest.empty()) return std::nullopt;
+  KDBG_ASSIGN_OR_RETURN(const std::vector<store::Artifact> artifacts, artifacts_.WithFile(digest));
+  for (const store::Artifact& artifact : artifacts) {
+    if (!call.MaySee(ResourceOf(artifact))) continue;
+    for (const store::ArtifactFile& file : artifact.files) {
+      if (file.digest == digest) return file;
+    }
+  }
+  return std::nullopt;
 }
 
 grpc::ServerUnaryReactor* ArtifactServiceImpl::PinArtifact(Context* context,

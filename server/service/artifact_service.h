@@ -46,6 +46,9 @@ class ArtifactServiceImpl final : public v1::ArtifactService::CallbackService {
  private:
   // Found, and the caller may do to it what the call does.
   absl::StatusOr<store::Artifact> Find(Call& call, const std::string& name);
+  // A file of these bytes that the caller may read.
+  absl::StatusOr<std::optional<store::ArtifactFile>> FindBase(const Call& call,
+                                                              const std::string& digest) const;
 
   CallGate& gate_;
   store::ArtifactStore& artifacts_;

@@ -245,6 +245,24 @@ absl::StatusOr<std::vector<Artifact>> ArtifactStore::List(const ListQuery& query
   return artifacts;
 }
 
+absl::StatusOr<std::vector<Artifact>> ArtifactStore::WithFile(std::string_view digest) const {
+  std::vector<Artifact> artifacts;
+  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) -> absl::Status {
+    KDBG_RETURN_IF_ERROR(transaction.Query(
+        fmt::format("{} WHERE id IN (SELECT artifact FROM artifact_files WHERE digest = ?)",
+                    kColumns),
+        digest, [&](const Row& row) {
+          artifacts.push_back(FromRow(row));
+          return absl::OkStatus();
+        }));
+    for (Artifact& artifact : artifacts) {
+      KDBG_RETURN_IF_ERROR(LoadParts(transaction, artifact));
+    }
+    return absl::OkStatus();
+  }));
+  return artifacts;
+}
+
 absl::Status ArtifactStore::Delete(std::string_view id) {
   return database_.Write([&](Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(const std::optional<Artifact> artifact, Find(transaction, id));

@@ -85,6 +85,9 @@ class ArtifactStore {
   // Newest first.
   absl::StatusOr<std::vector<Artifact>> List(const ListQuery& query) const;
 
+  // Those that have a file with this digest.
+  absl::StatusOr<std::vector<Artifact>> WithFile(std::string_view digest) const;
+
   // Idempotent. FAILED_PRECONDITION (kHolderBusy) naming the holders while pinned. The bytes go
   // with the next CollectGarbage.
   absl::Status Delete(std::string_view id);

@@ -100,6 +100,7 @@ void CliTest::AddSession(const std::map<std::string, std::string>& files) {
   kernel.set_owner("alice");
   kernel.set_source("sources/s-1");
   kernel.set_build_id("0123456789abcdef");
+  kernel.clear_files();
   for (const auto& [path, content] : files) {
     v1::ArtifactFile* file = kernel.add_files();
     file->set_path(path);

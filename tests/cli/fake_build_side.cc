@@ -1,4 +1,6 @@
 // Sources, builds and artifacts of the fake server.
+#include <zstd.h>
+
 #include "proto/contract/error.h"
 #include "proto/contract/status_codec.h"
 #include "proto/support/sha256.h"
@@ -282,6 +284,21 @@ class FakeArtifactService : public v1::ArtifactService::Service {
     absl::MutexLock lock(&state_.mutex);
     ++state_.artifact_reads;
     const std::string& bytes = state_.artifact_files[request->path()];
+    if (request->zstd()) {
+      state_.artifact_bases.push_back(request->base_sha256());
+      const std::string rest = bytes.substr(static_cast<std::size_t>(request->offset_bytes()));
+      std::string frame(::ZSTD_compressBound(rest.size()), 0);
+      frame.resize(::ZSTD_compress(frame.data(), frame.size(), rest.data(), rest.size(), 1));
+      // In two: the frame goes on in the second chunk.
+      v1::ArtifactFileChunk chunk;
+      chunk.set_zstd(true);
+      chunk.set_data(frame.substr(0, 5));
+      writer->Write(chunk);
+      chunk.Clear();
+      chunk.set_data(frame.substr(5));
+      writer->Write(chunk);
+      return grpc::Status::OK;
+    }
     for (std::size_t at = static_cast<std::size_t>(request->offset_bytes()); at < bytes.size();
          at += 100'000) {
       v1::ArtifactFileChunk chunk;

@@ -54,6 +54,7 @@ struct FakeState {
   std::map<std::string, v1::Artifact> artifacts;
   std::map<std::string, std::string> artifact_files;  // content by path
   int artifact_reads = 0;
+  std::vector<std::string> artifact_bases;        // that compressed reads were asked to build on
   std::vector<v1::PruneArtifactsRequest> prunes;  // each answered with all artifacts
 
   std::map<std::string, v1::Session> sessions;

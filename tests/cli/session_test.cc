@@ -9,6 +9,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "proto/support/sha256.h"
 #include "proto/support/unique_fd.h"
 #include "tests/cli/cli_fixture.h"
 
@@ -278,6 +279,18 @@ TEST_F(GdbTest, OverSshTheTargetIsAPipe) {
   EXPECT_THAT(result.out, HasSubstr("kdbgctl --server " + server + " gdb-pipe s-1\n"))
       << result.err;
   EXPECT_THAT(result.out, HasSubstr("target remote | /"));
+  EXPECT_EQ(Content(home_ / "cache/kdbg/symbols/0123456789abcdef/vmlinux"), "elf bytes");
+  // The next kernel comes as what it differs in from this one.
+  EXPECT_EQ(state().artifact_bases[0], "");
+  AddSession({{"vmlinux", "elf bytes and an edit"}});
+  state().artifacts["artifacts/a-1"].set_build_id("fedcba9876543210");
+  state().artifact_bases.clear();
+  const CliResult second = Run({"--server", server, "gdb", "s-1"});
+  EXPECT_EQ(second.exit_code, 0) << second.err;
+  EXPECT_EQ(Content(home_ / "cache/kdbg/symbols/fedcba9876543210/vmlinux"),
+            "elf bytes and an edit");
+  ASSERT_FALSE(state().artifact_bases.empty());
+  EXPECT_EQ(state().artifact_bases[0], Sha256Hex("elf bytes"));
 }
 
 TEST_F(GdbTest, DebugCreatesASessionAndStopsAtTheBreakpoint) {

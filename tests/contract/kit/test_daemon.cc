@@ -179,7 +179,8 @@ SeededBuild TestDaemon::Seed(store::Artifact artifact, build::BuildRequest reque
   return {record.id, record.artifact_id};
 }
 
-SeededBuild TestDaemon::SeedKernel(const std::string& owner, bool is_private) {
+SeededBuild TestDaemon::SeedKernel(const std::string& owner, bool is_private,
+                                   const std::string& vmlinux) {
   store::Artifact artifact;
   artifact.kind = store::ArtifactKind::kKernel;
   artifact.owner = owner;
@@ -190,7 +191,7 @@ SeededBuild TestDaemon::SeedKernel(const std::string& owner, bool is_private) {
   for (const auto& [path, bytes] :
        std::map<std::string, std::string>{{"System.map", "ffffffff81000000 T start_kernel\n"},
                                           {image, "an image of " + owner},
-                                          {"vmlinux", std::string(600'000, 'v')}}) {
+                                          {"vmlinux", vmlinux}}) {
     const store::Blob blob = Need(blobs_->PutBytes(bytes), "seed blob");
     artifact.files.push_back({path, blob.digest, blob.size_bytes});
   }

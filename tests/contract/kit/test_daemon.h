@@ -74,7 +74,8 @@ class TestDaemon {
   // Absolute; server paths below it are allowed as sources.
   std::filesystem::path allowed_path() const { return directory_.path() / "allowed"; }
 
-  SeededBuild SeedKernel(const std::string& owner, bool is_private = false);
+  SeededBuild SeedKernel(const std::string& owner, bool is_private = false,
+                         const std::string& vmlinux = std::string(600'000, 'v'));
   SeededBuild SeedInitramfs(const std::string& owner,
                             Architecture architecture = HostArchitecture());
   // A tar of one small file per name, as bytes.

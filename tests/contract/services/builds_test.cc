@@ -1,7 +1,9 @@
 // Builds and artifacts over the wire.
 #include <gtest/gtest.h>
+#include <zstd.h>
 
 #include <fstream>
+#include <random>
 #include <set>
 #include <string>
 
@@ -238,6 +240,82 @@ TEST_F(ArtifactsTest, AFileIsReadWholeOrInPart) {
   EXPECT_EQ(*Read(bob_, id, "vmlinux", 600'000), "");
   EXPECT_TRUE(HasReason(Read(bob_, id, "vmlinux", 600'001).status(), Reason::kOffsetOutOfRange));
   EXPECT_EQ(Read(bob_, id, "vmlinux", 0, -1).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+class CompressedTest : public ArtifactsTest {
+ protected:
+  CompressedTest() {
+    // Text that does not compress much by itself.
+    std::mt19937 random(1);
+    for (int i = 0; i < 500'000; ++i) before_ += static_cast<char>(random() % 64 + 32);
+    after_ = before_.substr(0, 200'000) + "an edit" + before_.substr(200'000);
+  }
+  struct Received {
+    std::string frame;
+    std::string base_sha256;
+  };
+  Received Fetch(Client& client, const SeededBuild& kernel, const std::string& base,
+                 std::int64_t offset = 0) {
+    v1::ReadArtifactFileRequest request;
+    request.set_name(kernel.artifact_id);
+    request.set_path("vmlinux");
+    request.set_zstd(true);
+    request.set_base_sha256(base);
+    request.set_offset_bytes(offset);
+    grpc::ClientContext context;
+    const auto reader = client.artifacts->ReadArtifactFile(&context, request);
+    Received received;
+    v1::ArtifactFileChunk chunk;
+    for (bool first = true; reader->Read(&chunk); first = false) {
+      EXPECT_EQ(chunk.zstd(), first);
+      if (first) received.base_sha256 = chunk.base_sha256();
+      received.frame += chunk.data();
+    }
+    EXPECT_TRUE(reader->Finish().ok());
+    return received;
+  }
+  std::string Plain(const Received& received, const std::string& base = "") {
+    std::string plain(after_.size() + 1000, 0);
+    ZSTD_DCtx* context = ::ZSTD_createDCtx();
+    ::ZSTD_DCtx_refPrefix(context, base.data(), base.size());
+    const std::size_t size = ::ZSTD_decompressDCtx(context, plain.data(), plain.size(),
+                                                   received.frame.data(), received.frame.size());
+    ::ZSTD_freeDCtx(context);
+    if (::ZSTD_isError(size) != 0) return ::ZSTD_getErrorName(size);
+    plain.resize(size);
+    return plain;
+  }
+
+  std::string before_;
+  std::string after_;
+};
+
+TEST_F(CompressedTest, AFileComesAsOneFrameFromAnywhere) {
+  const SeededBuild kernel = daemon_.SeedKernel("alice", false, after_);
+  EXPECT_EQ(Plain(Fetch(bob_, kernel, "")), after_);
+  EXPECT_EQ(Plain(Fetch(bob_, kernel, "", 300'000)), after_.substr(300'000));
+  EXPECT_EQ(Plain(Fetch(bob_, kernel, "", static_cast<std::int64_t>(after_.size()))), "");
+}
+
+TEST_F(CompressedTest, OverTheFileBeforeAnEditItIsAFraction) {
+  daemon_.SeedKernel("alice", false, before_);
+  const SeededBuild kernel = daemon_.SeedKernel("alice", false, after_);
+  const Received received = Fetch(alice_, kernel, Sha256Hex(before_));
+  EXPECT_EQ(received.base_sha256, Sha256Hex(before_));
+  EXPECT_EQ(Plain(received, before_), after_);
+  EXPECT_LT(received.frame.size(), after_.size() / 100);
+  const Received rest = Fetch(alice_, kernel, Sha256Hex(before_), 100'000);
+  EXPECT_EQ(Plain(rest, before_), after_.substr(100'000));
+}
+
+TEST_F(CompressedTest, ABaseThatIsNotTheirsToReadIsPassedOver) {
+  daemon_.SeedKernel("alice", true, before_);
+  const SeededBuild kernel = daemon_.SeedKernel("alice", false, after_);
+  for (const std::string& digest : {Sha256Hex(before_), std::string(64, '0'), std::string("x")}) {
+    const Received received = Fetch(bob_, kernel, digest);
+    EXPECT_EQ(received.base_sha256, "");
+    EXPECT_EQ(Plain(received), after_);
+  }
 }
 
 TEST_F(ArtifactsTest, AMissingFileIsNotFoundWithTheListOfThoseThereAre) {
