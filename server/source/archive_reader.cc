@@ -23,8 +23,6 @@ constexpr std::size_t kBlockBytes = std::size_t{1} << 20;
 constexpr std::size_t kDataBytes = std::size_t{256} << 10;
 constexpr std::size_t kTarBlock = 512;
 constexpr std::size_t kShownBytes = 400;
-constexpr int kFileFormatErrno =
-    EILSEQ;  // libarchive's ARCHIVE_ERRNO_FILE_FORMAT, not in its header
 
 // libarchive takes member names through the thread's locale and loses every byte above 127 in "C".
 class Utf8Locale {
