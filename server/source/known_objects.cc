@@ -92,15 +92,14 @@ std::shared_ptr<KnownObjects::List> KnownObjects::Take(std::string_view owner) {
 void KnownObjects::NoteSize(std::string_view owner, std::size_t size) {
   absl::MutexLock lock(&mutex_);
   if (const auto place = places_.find(owner); place != places_.end()) place->second.size = size;
-  const auto total = [this] {
-    std::size_t sum = 0;
-    for (const auto& [name, place] : places_) sum += place.size;
-    return sum;
-  };
-  while (places_.size() > 1 && total() > limits_.of_all_owners) {
-    places_.erase(std::min_element(
+  std::size_t total = 0;
+  for (const auto& [name, place] : places_) total += place.size;
+  while (places_.size() > 1 && total > limits_.of_all_owners) {
+    const auto oldest = std::min_element(
         places_.begin(), places_.end(),
-        [](const auto& a, const auto& b) { return a.second.last_use < b.second.last_use; }));
+        [](const auto& a, const auto& b) { return a.second.last_use < b.second.last_use; });
+    total -= oldest->second.size;
+    places_.erase(oldest);
   }
 }
 
