@@ -47,7 +47,7 @@ absl::Status Follow(
     const grpc::Status status = reader->Finish();
     if (status.ok()) return absl::OkStatus();
     if (scope.fired()) return InterruptedError();
-    const absl::Status translated = server.Translate(status);
+    absl::Status translated = server.Translate(status);
     if (status.error_code() != grpc::StatusCode::UNAVAILABLE || attempt >= kFollowAttempts ||
         !server.Reconnect(kReconnectPatience)) {
       return translated;

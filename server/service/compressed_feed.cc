@@ -75,7 +75,7 @@ class Compressed final : public Feed<v1::ArtifactFileChunk> {
     if (context_ == nullptr) return absl::ResourceExhaustedError("no memory to compress with");
     if (!file_.base) return Set(ZSTD_c_compressionLevel, kLevel);
     const std::string_view base = file_.base->bytes();
-    const int window = std::bit_width(std::max(base.size(), rest_.size()));
+    const auto window = static_cast<int>(std::bit_width(std::max(base.size(), rest_.size())));
     KDBG_RETURN_IF_ERROR(Set(ZSTD_c_compressionLevel, kDeltaLevel));
     KDBG_RETURN_IF_ERROR(Set(ZSTD_c_windowLog, std::clamp(window, 10, kLargestWindow)));
     KDBG_RETURN_IF_ERROR(Set(ZSTD_c_enableLongDistanceMatching, 1));
