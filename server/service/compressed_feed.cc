@@ -80,13 +80,14 @@ class Compressed final : public Feed<v1::ArtifactFileChunk> {
     KDBG_RETURN_IF_ERROR(Set(ZSTD_c_windowLog, std::clamp(window, 10, kLargestWindow)));
     KDBG_RETURN_IF_ERROR(Set(ZSTD_c_enableLongDistanceMatching, 1));
     KDBG_RETURN_IF_ERROR(Check(::ZSTD_CCtx_refPrefix(context_.get(), base.data(), base.size())));
-    // At once: as a stream it would copy a window as large as the file.
-    ready_.resize(::ZSTD_compressBound(rest_.size()));
+    // At once: as a stream it would copy a window as large as the file. Of room for the worst case
+    // only what is written to becomes memory.
+    const std::size_t bound = ::ZSTD_compressBound(rest_.size());
+    const std::unique_ptr<char[]> frame(new char[bound]);
     const std::size_t size =
-        ::ZSTD_compress2(context_.get(), ready_.data(), ready_.size(), rest_.data(), rest_.size());
+        ::ZSTD_compress2(context_.get(), frame.get(), bound, rest_.data(), rest_.size());
     KDBG_RETURN_IF_ERROR(Check(size));
-    ready_.resize(size);
-    ready_.shrink_to_fit();
+    ready_.assign(frame.get(), size);
     if (hash_) hash_->Update(rest_);
     ended_ = true;
     return absl::OkStatus();

@@ -9,6 +9,7 @@
 #include "server/base/clock.h"
 #include "server/gdb/stub_link.h"
 #include "server/observe/log.h"
+#include "server/session/monitor.h"
 #include "server/session/session_table.h"
 #include "server/state/database.h"
 #include "server/store/artifact_store.h"
@@ -461,15 +462,12 @@ void LiveSession::Detached(const gdb::Attachment& /*client*/) {
 }
 
 std::string LiveSession::Monitor(std::string_view command) {
-  const SessionRecord record = Snapshot();
-  if (command == "info") {
-    return fmt::format("session {} of {}, {}, kernel builds/{}, {} on {} vCPU, {} MiB\n", record.id,
-                       record.owner, ToString(record.state), record.request.kernel_build,
-                       record.accelerator, record.request.vcpu_count, record.request.memory_mib);
+  MonitorFacts facts{.record = Snapshot(), .left = {}, .console = nullptr};
+  facts.left = facts.record.expire_monotonic - parts_.clock.Monotonic();
+  if (const auto log = console(); log.ok()) {
+    facts.console = [log = *log](int lines) { return log->LastLines(lines); };
   }
-  return fmt::format(
-      "kdbgd answers `monitor info`. QEMU's own monitor is not reachable from gdb: it would be a "
-      "console on the build host.\n");
+  return AnswerMonitor(command, facts);
 }
 
 }  // namespace kdbg::session

@@ -24,7 +24,7 @@ constexpr std::size_t kShownBytes = 300;
 // Of all files that patches touch, and of mails in one mailbox.
 constexpr std::size_t kMostFiles = 100'000;
 constexpr int kMostMails = 1000;
-constexpr std::int64_t kCpuSeconds = 60;
+constexpr std::int64_t kCpuSeconds = 20;  // 4 MiB take less than 2
 
 absl::Status PatchInvalid(const Patch& patch, std::string_view why) {
   return MakeError(absl::StatusCode::kInvalidArgument, Reason::kPatchInvalid,

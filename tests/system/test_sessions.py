@@ -36,6 +36,9 @@ class Gdb(unittest.TestCase):
             proof = scratch / "proof"
             shown = kdbg.gdb(session["name"], "monitor info version", f'monitor migrate "exec:id > {proof}"', "bt")
             self.assertFalse(proof.exists())
+            told = kdbg.gdb(session["name"], "monitor info", "monitor console 3").text
+            self.assertIn(session["name"].split("/")[-1], told)
+            self.assertRegex(told, r"lease +\S+ left")
         self.assertNotRegex(shown.text, r"(?m)^\d+\.\d+\.\d+")  # how QEMU answers `info version`
         self.assertRegex(shown.stdout, START_KERNEL)
 
