@@ -50,6 +50,7 @@ cd /build
 rm -f .kdbg/ccache.log
 jobs=$1
 shift
+use_compiler_cache
 resumable_make -j"$jobs" "$@" busybox
 make "$@" busybox.links
 )";
@@ -166,8 +167,8 @@ absl::Status InitramfsBuilder::Verify(const std::string& config) const {
 
 absl::StatusOr<BuiltArtifact> InitramfsBuilder::Build() {
   run_.EnterPhase(BuildPhase::kCompiling);
-  KDBG_RETURN_IF_ERROR(run_.Run(Make("make", fmt::format("{}{}", kResumableMake, kCompileScript),
-                                     {std::to_string(run_.jobs())})));
+  KDBG_RETURN_IF_ERROR(
+      run_.Run(Make("make", MakeScript(kCompileScript), {std::to_string(run_.jobs())})));
   const CacheCounts counts = ReadCacheCounts(run_.directories().build);
   run_.SetCacheCounts(counts.hits, counts.misses);
   run_.EnterPhase(BuildPhase::kPacking);

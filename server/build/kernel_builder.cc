@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::size_t kMaximumFragments = std::size_t{1} << 20;
 // To be raised when the way kernels are made changes, so that no old answer is taken for a new one.
-constexpr std::string_view kRecipe = "kernel 3";
+constexpr std::string_view kRecipe = "kernel 4";
 constexpr std::string_view kWorkConfig = ".kdbg/work.config";
 
 // Inside the sandbox, with the arguments of make as "$@" and the merged fragments on stdin. The
@@ -76,6 +76,7 @@ fi
 jobs=$1
 shift
 if grep -q '^CONFIG_MODULES=y' .config; then targets="$targets modules"; fi
+use_compiler_cache
 resumable_make -j"$jobs" "$@" $targets
 for script in /src/scripts/clang-tools/gen_compile_commands.py /src/scripts/gen_compile_commands.py
 do
@@ -357,7 +358,7 @@ absl::StatusOr<BuiltArtifact> KernelBuilder::Build() {
 
 absl::Status KernelBuilder::Compile() {
   KDBG_RETURN_IF_ERROR(
-      run_.Run(Make("make", fmt::format("{}{}", kResumableMake, kCompileScript),
+      run_.Run(Make("make", MakeScript(kCompileScript),
                     {std::string(traits_.image_target), std::to_string(run_.jobs())})));
   KDBG_ASSIGN_OR_RETURN(const std::string config,
                         Outputs::Read(run_.directories().build, ".config"));

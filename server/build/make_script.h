@@ -1,6 +1,7 @@
 // What the shell scripts that run make in a sandbox have in common.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 namespace kdbg::build {
@@ -33,5 +34,31 @@ resumable_make() {
   return $status
 }
 )sh";
+
+// Defines `use_compiler_cache`, to be called in the build directory: it puts a `ccache` of our own
+// first on the path. In depend mode ccache knows what a file includes but not what its assembly
+// takes in with .incbin, so a piggy.S or vdso-wrap.S of unchanged text gave an object with the
+// kernel of an earlier build in it (4.7.5; its other modes leave such files alone). They are
+// compiled without it. Kbuild names the source last.
+inline constexpr std::string_view kCompilerCache = R"sh(
+use_compiler_cache() {
+  mkdir -p .kdbg/bin
+  cat > .kdbg/bin/ccache <<END
+#!/bin/sh
+for source; do :; done
+case \$source in
+*.[Sc]) if [ -f "\$source" ] && grep -q '\.incbin' "\$source"; then exec "\$@"; fi ;;
+esac
+exec $(command -v ccache) "\$@"
+END
+  chmod 755 .kdbg/bin/ccache
+  PATH=$PWD/.kdbg/bin:$PATH
+}
+)sh";
+
+// The script, with all of the above to call.
+inline std::string MakeScript(std::string_view script) {
+  return std::string(kResumableMake).append(kCompilerCache).append(script);
+}
 
 }  // namespace kdbg::build

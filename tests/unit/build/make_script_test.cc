@@ -80,5 +80,59 @@ TEST_F(ResumableMakeTest, AKilledMakeIsRemembered) {
   EXPECT_TRUE(Has(".kdbg/making"));
 }
 
+// A build directory where the compiler is called as kbuild does, through the cache.
+class CompilerCacheTest : public ::testing::Test {
+ protected:
+  CompilerCacheTest() {
+    std::string name = ::testing::TempDir() + "kdbg-ccache-XXXXXX";
+    directory_ = ::mkdtemp(name.data());
+  }
+  ~CompilerCacheTest() override { fs::remove_all(directory_); }
+
+  void Write(const std::string& name, std::string_view text) {
+    std::ofstream(directory_ / name) << text;
+  }
+  // The bytes of the object.
+  std::string Compile(const std::string& source) {
+    Subprocess::Options shell;
+    shell.argv = {
+        "sh", "-c",
+        MakeScript(fmt::format("set -eu\ncd '{}'\n"
+                               "export CCACHE_DIR=$PWD/cache CCACHE_DEPEND=1\n"
+                               "export CCACHE_STATSLOG=$PWD/ccache.log\n"
+                               "use_compiler_cache\n"
+                               "ccache gcc -Wp,-MMD,made.o.d -c -o made.o {}\ncat made.o\n",
+                               directory_.string(), source))};
+    const auto result = RunCommand(shell);
+    EXPECT_TRUE(result.ok()) << result.status();
+    EXPECT_TRUE(result->status.ok()) << result->error;
+    return result->output;
+  }
+  // What the cache says of what it did.
+  std::string Log() const {
+    std::ifstream log(directory_ / "ccache.log");
+    return std::string(std::istreambuf_iterator<char>(log), {});
+  }
+
+  fs::path directory_;
+};
+
+TEST_F(CompilerCacheTest, WhatIsTakenInByAssemblyIsNotTakenFromTheCache) {
+  Write("piggy.S", ".section .rodata\n.incbin \"vmlinux.bin.gz\"\n");
+  Write("vmlinux.bin.gz", "the kernel before");
+  const std::string before = Compile("piggy.S");
+  Write("vmlinux.bin.gz", "the kernel of now");
+  const std::string after = Compile("piggy.S");
+  EXPECT_NE(before.find("the kernel before"), std::string::npos);
+  EXPECT_NE(after.find("the kernel of now"), std::string::npos);
+}
+
+TEST_F(CompilerCacheTest, AnythingElseIsCompiledOnce) {
+  Write("fork.c", "int answer = 42;\n");
+  const std::string first = Compile("fork.c");
+  EXPECT_EQ(Compile("fork.c"), first);
+  EXPECT_NE(Log().find("direct_cache_hit"), std::string::npos) << Log();
+}
+
 }  // namespace
 }  // namespace kdbg::build
