@@ -21,6 +21,7 @@
 #include "server/build/builds.h"
 #include "server/build/config_editor.h"
 #include "server/build/trusted_builds.h"
+#include "server/build/trusted_remotes.h"
 #include "server/gdb/gateway.h"
 #include "server/gdb/io_thread.h"
 #include "server/guest/guest.h"
@@ -105,6 +106,16 @@ build::BuildSettings BuildSettingsFrom(const config::Build& settings, const Path
           .free_space_floor_bytes = settings.free_space_floor_mib * kMib};
 }
 
+using Remotes = std::vector<build::TrustedRemote>;
+
+absl::StatusOr<Remotes> TrustedRemotesFrom(const config::Build& settings) {
+  Remotes remotes;
+  for (const std::string& text : settings.trusted_remotes) {
+    KDBG_ASSIGN_OR_RETURN(remotes.emplace_back(), build::TrustedRemote::Parse(text));
+  }
+  return remotes;
+}
+
 host::KvmProbe ProbeAsConfigured(const std::string& accelerator) {
   if (accelerator == "tcg") return {.usable = false, .reason = "turned off in the configuration"};
   return host::ProbeKvm();
@@ -122,8 +133,8 @@ class Daemon::Parts {
 
  private:
   absl::Status StartRunner(const DaemonOptions& options);
-  absl::Status OpenState(const config::Config& config);
-  absl::Status OpenBuilds(const config::Config& config);
+  absl::Status OpenState(const config::Config& config, const Remotes& trusted);
+  absl::Status OpenBuilds(const config::Config& config, const Remotes& trusted);
   absl::Status OpenSessions(const config::Config& config);
   absl::Status Serve(const config::Config& config);
   std::vector<Chore> Chores();
@@ -155,6 +166,7 @@ class Daemon::Parts {
   std::unique_ptr<build::Builds> builds_;
   std::unique_ptr<build::ConfigEditors> editors_;
   std::unique_ptr<build::TrustedBuilds> trusted_builds_;
+  std::unique_ptr<build::TrustedRemotes> trusted_remotes_;
   std::unique_ptr<vm::LibvirtHypervisor> hypervisor_;
   std::unique_ptr<guest::IoWatcher> watcher_;
   std::unique_ptr<gdb::IoThread> io_thread_;
@@ -178,9 +190,10 @@ absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
   KDBG_ASSIGN_OR_RETURN(paths_, MakePaths(config.server));
   workspace_age_ = config.build.workspace_age;
   mirror_age_ = config.build.mirror_age;
+  KDBG_ASSIGN_OR_RETURN(const Remotes trusted, TrustedRemotesFrom(config.build));
   KDBG_RETURN_IF_ERROR(StartRunner(options));
-  KDBG_RETURN_IF_ERROR(OpenState(config));
-  KDBG_RETURN_IF_ERROR(OpenBuilds(config));
+  KDBG_RETURN_IF_ERROR(OpenState(config, trusted));
+  KDBG_RETURN_IF_ERROR(OpenBuilds(config, trusted));
   KDBG_RETURN_IF_ERROR(OpenSessions(config));
   KDBG_RETURN_IF_ERROR(Serve(config));
   housekeeping_ = std::make_unique<Housekeeping>(Chores());
@@ -207,6 +220,9 @@ std::vector<Chore> Daemon::Parts::Chores() {
       {.name = "removal of unused mirrors",
        .period = absl::Hours(1),
        .run = [this](std::stop_token) { return sources_->RemoveUnusedMirrors(mirror_age_); }},
+      {.name = "fetching of trusted remotes",
+       .period = absl::Minutes(1),  // a look; each has a period of its own
+       .run = [this](std::stop_token) { return trusted_remotes_->KeepUp(); }},
       {.name = "builds of trusted sources",
        .period = absl::Minutes(10),
        .run = [this](std::stop_token) { return trusted_builds_->KeepUp(); }},
@@ -235,7 +251,7 @@ absl::Status Daemon::Parts::StartRunner(const DaemonOptions& options) {
   return absl::OkStatus();
 }
 
-absl::Status Daemon::Parts::OpenState(const config::Config& config) {
+absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remotes& trusted) {
   const std::vector<state::Migration> migrations = AllMigrations();
   KDBG_ASSIGN_OR_RETURN(database_, state::Database::Open(paths_.database, migrations));
   owner_uids_ = std::make_unique<access::OwnerUids>(*database_, OwnerUidRange(config.server));
@@ -256,13 +272,16 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config) {
   source::SourceSettings settings;
   settings.allowed_paths = config.build.allowed_source_paths;
   settings.remotes = {.allowed_urls = config.build.allowed_urls, .ca_file = config.build.ca_file};
+  for (const build::TrustedRemote& remote : trusted) {
+    settings.remotes.allowed_urls.push_back(remote.url);
+  }
   settings.mirrors = paths_.mirrors;
   KDBG_ASSIGN_OR_RETURN(
       sources_, source::SourceCatalog::Open(*database_, *objects_, *uploads_, clock_, settings));
   return absl::OkStatus();
 }
 
-absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
+absl::Status Daemon::Parts::OpenBuilds(const config::Config& config, const Remotes& trusted) {
   KDBG_ASSIGN_OR_RETURN(workspaces_,
                         source::Workspaces::Open(paths_.workspaces, *database_, *objects_, clock_));
   KDBG_ASSIGN_OR_RETURN(seeds_,
@@ -289,6 +308,10 @@ absl::Status Daemon::Parts::OpenBuilds(const config::Config& config) {
       *builds_, *trusted_, *seeds_, *workspaces_,
       build::TrustedBuildSettings{.kernel_configs = config.build.trusted_kernel_configs,
                                   .ccache_limit_mib = config.build.ccache_limit_mib});
+  trusted_remotes_ = std::make_unique<build::TrustedRemotes>(
+      *sources_, *trusted_builds_, clock_,
+      build::TrustedRemotes::Settings{.remotes = trusted,
+                                      .period = config.build.trusted_remote_period});
   return absl::OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -12,6 +13,11 @@
 #include "server/observe/log.h"
 
 namespace kdbg::build {
+namespace {
+
+constexpr int kPage = 100;
+
+}  // namespace
 
 absl::Status TrustedBuilds::KeepUp() {
   absl::MutexLock lock(&one_at_a_time_);
@@ -52,13 +58,11 @@ absl::Status TrustedBuilds::Withdraw(const std::vector<source::SourceRecord>& tr
   }
   absl::Status all;
   bool withdrawn = false;
-  KDBG_ASSIGN_OR_RETURN(const std::vector<BuildRecord> builds,
-                        builds_.List({.owner = std::string(source::kTrustedOwner)}));
+  KDBG_ASSIGN_OR_RETURN(const std::vector<BuildRecord> builds, OwnBuilds());
   for (const BuildRecord& build : builds) {
     if (ids.contains(build.request.source_id)) continue;
     withdrawn = true;
-    if (!IsFinal(build.state)) all.Update(builds_.Cancel(build.id).status());
-    all.Update(builds_.Delete(build.id));
+    all.Update(Remove(build));
   }
   KDBG_ASSIGN_OR_RETURN(const std::vector<source::Seed> seeds, seeds_.List());
   for (const source::Seed& seed : seeds) {
@@ -67,6 +71,36 @@ absl::Status TrustedBuilds::Withdraw(const std::vector<source::SourceRecord>& tr
   // Which of its entries came from where is not known.
   if (withdrawn) all.Update(workspaces_.ClearTrustedCcache());
   return all;
+}
+
+absl::Status TrustedBuilds::Retire(const source::SourceRecord& source) {
+  absl::MutexLock lock(&one_at_a_time_);
+  KDBG_ASSIGN_OR_RETURN(const std::vector<source::Seed> seeds, seeds_.List());
+  for (const source::Seed& seed : seeds) {
+    if (seed.tree == source.tree) KDBG_RETURN_IF_ERROR(seeds_.Delete(seed.id));
+  }
+  KDBG_ASSIGN_OR_RETURN(const std::vector<BuildRecord> builds, OwnBuilds());
+  for (const BuildRecord& build : builds) {
+    if (build.request.source_id == source.id) KDBG_RETURN_IF_ERROR(Remove(build));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<BuildRecord>> TrustedBuilds::OwnBuilds() const {
+  Builds::ListQuery query{.owner = std::string(source::kTrustedOwner), .limit = kPage};
+  std::vector<BuildRecord> all;
+  for (;;) {
+    KDBG_ASSIGN_OR_RETURN(std::vector<BuildRecord> page, builds_.List(query));
+    const bool more = page.size() == kPage;
+    if (more) query.before_sequence = page.back().sequence;
+    std::move(page.begin(), page.end(), std::back_inserter(all));
+    if (!more) return all;
+  }
+}
+
+absl::Status TrustedBuilds::Remove(const BuildRecord& build) {
+  if (!IsFinal(build.state)) KDBG_RETURN_IF_ERROR(builds_.Cancel(build.id).status());
+  return builds_.Delete(build.id);
 }
 
 absl::Status TrustedBuilds::KeepWithinBounds() {

@@ -40,7 +40,14 @@ class TrustedBuilds {
   // that failed for the tree's own reasons is not tried again.
   absl::Status KeepUp();
 
+  // What was made of a source that is still trusted, but not needed any longer: its builds and
+  // seeds go, what it brought into the compiler cache stays. The source is the caller's to delete.
+  // ABORTED while somebody starts from a seed of it.
+  absl::Status Retire(const source::SourceRecord& source);
+
  private:
+  absl::StatusOr<std::vector<BuildRecord>> OwnBuilds() const;
+  absl::Status Remove(const BuildRecord& build);
   absl::Status Ensure(const source::SourceRecord& source, BuildRequest request);
   // What was made of sources that are not among these goes.
   absl::Status Withdraw(const std::vector<source::SourceRecord>& trusted);

@@ -166,6 +166,8 @@ absl::Status ReadBuild(Section section, Build& build) {
   section.Read("ca_file", ca_file);
   build.ca_file = ca_file;
   section.Read("mirror_age", build.mirror_age);
+  section.Read("trusted_remotes", build.trusted_remotes);
+  section.Read("trusted_remote_period", build.trusted_remote_period);
   section.Read("trusted_kernel_configs", build.trusted_kernel_configs);
   return section.Finish();
 }

@@ -51,6 +51,8 @@ struct Build {
   std::vector<std::string> allowed_urls;         // beginnings of URLs that sources are fetched from
   std::filesystem::path ca_file;                 // who vouches for them; empty: the system's list
   absl::Duration mirror_age = absl::Hours(720);  // unfetched for longer, a mirror is removed
+  std::vector<std::string> trusted_remotes;      // "URL#REF": trusted as they come
+  absl::Duration trusted_remote_period = absl::Hours(1);       // from one fetch to the next
   std::vector<std::string> trusted_kernel_configs = {"tiny"};  // that the service itself builds
 };
 

@@ -88,6 +88,8 @@ class BuildsTest : public ::testing::Test {
     uploads_ = *source::UploadStore::Open(directory_ / "uploads", *database_, clock_, {});
     source::SourceSettings settings;
     settings.allowed_paths = {directory_};
+    settings.remotes.allowed_urls = {"file://" + directory_.string()};
+    settings.mirrors = directory_ / "mirrors";
     sources_ = *source::SourceCatalog::Open(*database_, *objects_, *uploads_, clock_, settings);
     workspaces_ = *source::Workspaces::Open(directory_ / "w", *database_, *objects_, clock_);
     seeds_ = *source::SeedStore::Open(directory_ / "seeds", *database_, *objects_, clock_);
