@@ -2,6 +2,7 @@
 
 import random
 import re
+import select
 import signal
 import time
 import unittest
@@ -107,9 +108,11 @@ class BuildAcrossRestart(unittest.TestCase):
         log = lambda: kdbg.ctl("build", "log", "goes-on").stdout
         kdbg.eventually(lambda: len(compiled(log())) > 700, timeout=250)
         follower = kdbg.start(kdbg.BIN / "kdbgctl", "build", "log", "-f", "goes-on")
+        self.assertTrue(select.select([follower.stdout], [], [], 60)[0])  # it follows
         before = log()
         fixtures.restart()
         followed = follower.communicate(timeout=280)[0]
+        self.assertEqual(follower.returncode, 0, followed[-1000:])
         self.assertEqual(kdbg.show("build", "goes-on")["state"], "SUCCEEDED")
         # One story: the log was only added to, and what was compiled before the end was not compiled again but
         # for the last seconds of it, which are many objects where the compile cache is warm.
