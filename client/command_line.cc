@@ -10,6 +10,7 @@
 #include "client/commands/build.h"
 #include "client/commands/console.h"
 #include "client/commands/debug.h"
+#include "client/commands/drain.h"
 #include "client/commands/gdb.h"
 #include "client/commands/gdb_relay_commands.h"
 #include "client/commands/info.h"
@@ -370,6 +371,21 @@ void AddDebug(Grammar& grammar) {
   command->add_option("GDB-ARGS", options->gdb.arguments, "after --, for gdb itself");
 }
 
+void AddServer(Grammar& grammar) {
+  grammar.Command(nullptr, "info", "what the server is and can do", "", Info);
+  auto options = std::make_shared<DrainOptions>();
+  CLI::App* drain = grammar.Command(
+      nullptr, "drain", "take nothing new, and say whom that concerns (admins)",
+      "  kdbgctl drain --reason \"new kernel at 18:00\" --wait   until no build is left\n"
+      "  kdbgctl drain --requeue                      stop builds; they go on from their objects\n",
+      [=](Context& context) { return Drain(context, *options); });
+  drain->add_option("--reason", options->reason, "told to whoever is refused");
+  CLI::Option* requeue = drain->add_flag("--requeue", options->requeue,
+                                         "queue again what runs, until undrain or a restart");
+  drain->add_flag("--wait", options->wait, "until no build is left")->excludes(requeue);
+  grammar.Command(nullptr, "undrain", "take new work again (admins)", "", Undrain);
+}
+
 void AddHidden(Grammar& grammar) {
   grammar
       .Command(nullptr, "dial-stdio", "the other end of ssh://", "",
@@ -404,7 +420,7 @@ void AddHidden(Grammar& grammar) {
 
 std::variant<ParsedCommand, int> ParseCommandLine(int argc, char** argv) {
   Grammar grammar;
-  grammar.Command(nullptr, "info", "what the server is and can do", "", Info);
+  AddServer(grammar);
   AddKernel(grammar);
   AddInitramfs(grammar);
   AddBuild(grammar);

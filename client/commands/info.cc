@@ -8,12 +8,18 @@
 namespace kdbg::client {
 namespace {
 
+std::string Draining(const v1::ServerInfo& info) {
+  if (!info.draining()) return "";
+  return fmt::format(", draining: takes nothing new{}{}", info.drain_reason().empty() ? "" : ": ",
+                     info.drain_reason());
+}
+
 Details Describe(const v1::ServerInfo& info, const std::string& address) {
-  Details details = {{"Server", fmt::format("{}  ({})", address, info.host_name())},
-                     {"Version", info.version()},
-                     {"You are", fmt::format("{} ({})", info.user(), info.role())},
-                     {"Up", fmt::format("{}{}", Elapsed(ToDuration(info.uptime())),
-                                        info.draining() ? ", draining: takes no new work" : "")}};
+  Details details = {
+      {"Server", fmt::format("{}  ({})", address, info.host_name())},
+      {"Version", info.version()},
+      {"You are", fmt::format("{} ({})", info.user(), info.role())},
+      {"Up", fmt::format("{}{}", Elapsed(ToDuration(info.uptime())), Draining(info))}};
   for (const v1::AcceleratorInfo& accelerator : info.accelerators()) {
     details.emplace_back(
         fmt::format("Accelerator {}", accelerator.name()),

@@ -13,8 +13,8 @@ namespace {
 constexpr std::string_view kRoleNames[] = {"none", "viewer", "user", "admin"};
 constexpr std::string_view kVerbNames[] = {"inform", "enroll", "enroll others", "create", "list",
                                            "see",    "read",   "use",           "keep",   "control",
-                                           "delete", "share",  "trust"};
-static_assert(std::size(kVerbNames) == static_cast<std::size_t>(Verb::kTrust) + 1);
+                                           "delete", "share",  "trust",         "drain"};
+static_assert(std::size(kVerbNames) == static_cast<std::size_t>(Verb::kDrain) + 1);
 
 // How close the caller stands to one resource.
 enum class Relation { kStranger, kReader, kController, kOwner };
@@ -50,6 +50,7 @@ Need NeedOf(Verb verb) {
       return {Role::kNone, Relation::kStranger};
     case Verb::kEnrollOthers:
     case Verb::kTrust:
+    case Verb::kDrain:
       return {Role::kAdmin, Relation::kStranger};
     case Verb::kCreate:
       return {Role::kUser, Relation::kStranger};

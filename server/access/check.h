@@ -38,6 +38,7 @@ enum class Verb {
   kDelete,
   kShare,
   kTrust,  // make it everybody's
+  kDrain,  // have the server take nothing new
 };
 
 enum class ResourceKind { kServer, kUpload, kSource, kBuild, kArtifact, kSession };

@@ -222,10 +222,16 @@ std::vector<Chore> Daemon::Parts::Chores() {
        .run = [this](std::stop_token) { return sources_->RemoveUnusedMirrors(mirror_age_); }},
       {.name = "fetching of trusted remotes",
        .period = absl::Minutes(1),  // a look; each has a period of its own
-       .run = [this](std::stop_token) { return trusted_remotes_->KeepUp(); }},
+       .run =
+           [this](std::stop_token) {
+             return gate_->closed() ? absl::OkStatus() : trusted_remotes_->KeepUp();
+           }},
       {.name = "builds of trusted sources",
        .period = absl::Minutes(10),
-       .run = [this](std::stop_token) { return trusted_builds_->KeepUp(); }},
+       .run =
+           [this](std::stop_token) {
+             return gate_->closed() ? absl::OkStatus() : trusted_builds_->KeepUp();
+           }},
       {.name = "packing of sources",
        .period = absl::Hours(1),
        .run = [this](std::stop_token stop) { return objects_->CollectGarbage(std::move(stop)); }},

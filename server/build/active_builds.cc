@@ -104,11 +104,26 @@ std::vector<BuildRecord> ActiveBuilds::Records(const Entry& entry) const {
   return records;
 }
 
+void ActiveBuilds::SetHeld(bool held) {
+  std::vector<std::stop_source> stops;
+  {
+    absl::MutexLock lock(&mutex_);
+    held_ = held;
+    for (auto& [id, entry] : works_) {
+      if (!held || !entry.running || entry.preempted || !Admits(entry)) continue;
+      entry.preempted = true;
+      stops.push_back(entry.stop);
+    }
+  }
+  for (std::stop_source& stop : stops) stop.request_stop();  // ends commands here: under no lock
+}
+
 std::optional<ActiveBuilds::Started> ActiveBuilds::Next(absl::Time now) {
   const absl::Time called = absl::Now();
   absl::MutexLock lock(&mutex_);
-  const auto awake = [this]()
-                         ABSL_NO_THREAD_SAFETY_ANALYSIS { return ending_ || queue_.CanStart(); };
+  const auto awake = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return ending_ || (!held_ && queue_.CanStart());
+  };
   ++idle_;
   mutex_.Await(absl::Condition(&awake));
   --idle_;

@@ -51,6 +51,8 @@ class ActiveBuilds {
     std::vector<BuildRecord> members;  // RUNNING now, the eldest first
     std::stop_token stop;
   };
+  // While held nothing is started, and what runs is stopped and QUEUED again.
+  void SetHeld(bool held);
   // Blocks until there is something to work on; nullopt after End.
   std::optional<Started> Next(absl::Time now);
   // The members as they are then.
@@ -58,7 +60,7 @@ class ActiveBuilds {
                                    std::int64_t log_size_bytes);
   // Nobody joins or leaves from here on: these get the result.
   std::vector<BuildRecord> Close(std::string_view work);
-  // Whether it was stopped for somebody more urgent: then its members are QUEUED again.
+  // Whether it was stopped for somebody more urgent, or is held: then its members are QUEUED again.
   bool Requeue(std::string_view work);
   // Whether its last member asked for its end.
   bool WasCancelled(std::string_view work) const;
@@ -119,6 +121,7 @@ class ActiveBuilds {
   std::map<std::string, Member, std::less<>> members_ ABSL_GUARDED_BY(mutex_);  // by build
   std::map<std::string, Entry, std::less<>> works_ ABSL_GUARDED_BY(mutex_);
   int idle_ ABSL_GUARDED_BY(mutex_) = 0;  // threads that wait in Next
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -200,6 +200,11 @@ absl::StatusOr<std::vector<BuildRecord>> BuildTable::List(const Builds::ListQuer
     condition = query.include_shared ? "(owner = ? OR is_private = 0)" : "owner = ?";
     values.push_back(ToValue(*query.owner));
   }
+  if (query.unfinished) {
+    condition += " AND state IN (?, ?)";
+    values.push_back(ToValue(BuildState::kQueued));
+    values.push_back(ToValue(BuildState::kRunning));
+  }
   if (query.before_sequence > 0) {
     condition += " AND sequence < ?";
     values.push_back(ToValue(query.before_sequence));

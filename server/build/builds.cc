@@ -76,6 +76,8 @@ class Builds::Impl {
   // The stored record, with what is known of it beyond that.
   BuildRecord Current(BuildRecord stored) const;
 
+  void SetHeld(bool held) { active_.SetHeld(held); }
+
   const BuildTable& table() const { return table_; }
   Subscribers<const BuildRecord&>& changes() { return changes_; }
   Subscribers<const std::string&>& log_changes() { return log_changes_; }
@@ -450,6 +452,8 @@ absl::StatusOr<std::vector<BuildRecord>> Builds::List(const ListQuery& query) co
 }
 
 absl::StatusOr<BuildRecord> Builds::Cancel(std::string_view id) { return impl_->Cancel(id); }
+
+void Builds::SetHeld(bool held) { impl_->SetHeld(held); }
 
 absl::Status Builds::Delete(std::string_view id) { return impl_->Delete(id); }
 

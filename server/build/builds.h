@@ -104,6 +104,7 @@ class Builds {
   struct ListQuery {
     std::optional<std::string> owner;  // absent: everybody's
     bool include_shared = false;       // with owner: also what others do not keep private
+    bool unfinished = false;           // only those that have not ended
     std::int64_t before_sequence = 0;  // 0: from the newest
     int limit = 50;
   };
@@ -113,6 +114,9 @@ class Builds {
   // Returns when every process of it is gone (at most 2 seconds). A build that has ended is
   // answered as it is.
   absl::StatusOr<BuildRecord> Cancel(std::string_view id);
+
+  // While held nothing is started, and what runs is stopped, to go on from its objects later.
+  void SetHeld(bool held);
 
   // Record and log; the artifact stays. Idempotent. FAILED_PRECONDITION (kWrongState) while it is
   // queued or running.

@@ -64,6 +64,14 @@ void Log(const Call& call, const absl::Status& status, absl::Duration took) {
               absl::ToInt64Milliseconds(took));
 }
 
+absl::Status ClosedError(std::string_view reason) {
+  return MakeError(absl::StatusCode::kUnavailable, Reason::kDraining,
+                   fmt::format("the server takes nothing new{}{}: what is there goes on; try again "
+                               "later, or ask an admin",
+                               reason.empty() ? "" : ": ", reason),
+                   {}, absl::Minutes(5));
+}
+
 }  // namespace
 
 absl::Status DrainingError() {
@@ -75,6 +83,16 @@ absl::Status NotImplemented(const Call& call, std::string_view what) {
   return MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
                    fmt::format("{} is not implemented in this version of kdbgd", what),
                    {{"method", std::string(call.rule().method)}});
+}
+
+void CallGate::SetClosed(std::optional<std::string> reason) {
+  absl::MutexLock lock(&mutex_);
+  closed_ = std::move(reason);
+}
+
+std::optional<std::string> CallGate::closed() const {
+  absl::MutexLock lock(&mutex_);
+  return closed_;
 }
 
 absl::Status Call::Check(const access::Resource& resource) {
@@ -119,6 +137,9 @@ absl::StatusOr<Call> CallGate::Enter(const RpcRule& rule, const std::string& pee
   absl::Status status =
       draining_ ? DrainingError()
                 : access::CheckRole(call.principal(), rule.verb, CollectionName(rule.kind));
+  if (status.ok() && rule.verb == access::Verb::kCreate) {
+    if (const std::optional<std::string> reason = closed()) status = ClosedError(*reason);
+  }
   if (!status.ok()) return Leave(call, std::move(status));
   return call;
 }

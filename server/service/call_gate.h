@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -95,7 +96,11 @@ class CallGate {
 
   // New calls are refused, streams end with UNAVAILABLE (kDraining): clients come back later.
   void Drain();
-  bool draining() const { return draining_; }
+
+  // Nothing new is made until nullopt: creating RPCs answer UNAVAILABLE (kDraining) with the
+  // reason.
+  void SetClosed(std::optional<std::string> reason);
+  std::optional<std::string> closed() const;
 
   access::Users& users() { return users_; }
 
@@ -107,7 +112,8 @@ class CallGate {
   const Clock& clock_;
   const GateLimits limits_;
   std::atomic<bool> draining_ = false;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  std::optional<std::string> closed_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> streams_by_user_ ABSL_GUARDED_BY(mutex_);
   std::map<std::uint64_t, std::weak_ptr<Turns>> open_streams_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t next_stream_ ABSL_GUARDED_BY(mutex_) = 1;

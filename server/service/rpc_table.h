@@ -63,6 +63,8 @@ inline constexpr RpcRule kRpcTable[] = {
     {"SessionService/AttachGdb", access::Verb::kControl, access::ResourceKind::kSession},
 
     {"ServerService/GetServerInfo", access::Verb::kInform, access::ResourceKind::kServer},
+    {"ServerService/Drain", access::Verb::kDrain, access::ResourceKind::kServer},
+    {"ServerService/Undrain", access::Verb::kDrain, access::ResourceKind::kServer},
     {"ServerService/Enroll", access::Verb::kEnroll, access::ResourceKind::kServer},
     {"ServerService/CreateEnrollment", access::Verb::kEnrollOthers, access::ResourceKind::kServer},
 };

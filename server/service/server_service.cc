@@ -1,25 +1,33 @@
 #include "server/service/server_service.h"
 
+#include <fmt/format.h>
 #include <limits.h>
 #include <unistd.h>
 
+#include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
 #include "proto/contract/architecture.h"
+#include "proto/contract/error.h"
 #include "proto/contract/utf8.h"
 #include "proto/support/status_macros.h"
 #include "server/build/toolchain.h"
 #include "server/host/disk_space.h"
 #include "server/host/emulator.h"
 #include "server/host/memory.h"
+#include "server/service/convert_build.h"
 #include "server/service/convert_common.h"
+#include "server/service/convert_session.h"
 #include "server/service/unary.h"
 
 namespace kdbg::service {
 namespace {
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
+constexpr int kMostReported = 1000;
+constexpr std::size_t kLongestReason = 200;
 
 std::string HostName() {
   char name[HOST_NAME_MAX + 1] = {};
@@ -28,7 +36,7 @@ std::string HostName() {
 
 }  // namespace
 
-ServerServiceImpl::ServerServiceImpl(CallGate& gate, ServerFacts facts, const build::Builds& builds,
+ServerServiceImpl::ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
                                      const session::Sessions& sessions, const Clock& clock)
     : gate_(gate),
       facts_(std::move(facts)),
@@ -60,11 +68,15 @@ void ServerServiceImpl::SetSessionLimits(v1::SessionLimits* limits) const {
   limits->set_last_port(from.last_port);
 }
 
-// Those that have not ended are among the newest: the queue is bounded.
-absl::Status ServerServiceImpl::CountBuilds(v1::ServerInfo* info) const {
+absl::StatusOr<std::vector<build::BuildRecord>> ServerServiceImpl::UnfinishedBuilds() const {
   build::Builds::ListQuery query;
-  query.limit = 200;
-  KDBG_ASSIGN_OR_RETURN(const auto builds, builds_.List(query));
+  query.unfinished = true;
+  query.limit = kMostReported;
+  return builds_.List(query);
+}
+
+absl::Status ServerServiceImpl::CountBuilds(v1::ServerInfo* info) const {
+  KDBG_ASSIGN_OR_RETURN(const auto builds, UnfinishedBuilds());
   int running = 0;
   int queued = 0;
   for (const build::BuildRecord& build : builds) {
@@ -109,9 +121,53 @@ grpc::ServerUnaryReactor* ServerServiceImpl::GetServerInfo(Context* context,
     response->set_libvirt_uri(facts_.libvirt_uri);
     response->set_state_directory(facts_.state_directory.native());
     Set(clock_.Monotonic() - start_, response->mutable_uptime());
-    response->set_draining(gate_.draining());
+    const std::optional<std::string> closed = gate_.closed();
+    response->set_draining(closed.has_value());
+    response->set_drain_reason(closed.value_or(""));
     response->set_sessions_active(sessions_.active());
     return CountBuilds(response);
+  });
+}
+
+absl::Status ServerServiceImpl::ReportDrain(v1::DrainReport* report) const {
+  report->set_draining(gate_.closed().has_value());
+  KDBG_ASSIGN_OR_RETURN(const auto builds, UnfinishedBuilds());
+  for (const build::BuildRecord& build : builds) {
+    if (!build::IsFinal(build.state)) *report->add_builds() = ToMessage(build, clock_.Now());
+  }
+  session::Sessions::ListQuery query;
+  query.limit = kMostReported;
+  for (const session::SessionRecord& session : sessions_.List(query)) {
+    *report->add_sessions() = ToMessage(session);
+  }
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* ServerServiceImpl::Drain(Context* context,
+                                                   const v1::DrainRequest* request,
+                                                   v1::DrainReport* response) {
+  return RunUnary(
+      gate_, context, Rpc("ServerService/Drain"), [this, request, response](Call& call) {
+        KDBG_RETURN_IF_ERROR(call.CheckCollection());
+        if (request->reason().size() > kLongestReason) {
+          return InvalidField("reason", std::to_string(request->reason().size()),
+                              fmt::format("a reason of more than {} characters is not taken: be "
+                                          "brief",
+                                          kLongestReason));
+        }
+        gate_.SetClosed(request->reason());
+        builds_.SetHeld(request->running() == v1::DrainRequest::REQUEUE);
+        return ReportDrain(response);
+      });
+}
+
+grpc::ServerUnaryReactor* ServerServiceImpl::Undrain(Context* context, const v1::UndrainRequest*,
+                                                     v1::DrainReport* response) {
+  return RunUnary(gate_, context, Rpc("ServerService/Undrain"), [this, response](Call& call) {
+    KDBG_RETURN_IF_ERROR(call.CheckCollection());
+    builds_.SetHeld(false);
+    gate_.SetClosed(std::nullopt);
+    return ReportDrain(response);
   });
 }
 

@@ -36,12 +36,16 @@ struct ServerFacts {
 
 class ServerServiceImpl final : public v1::ServerService::CallbackService {
  public:
-  ServerServiceImpl(CallGate& gate, ServerFacts facts, const build::Builds& builds,
+  ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
                     const session::Sessions& sessions, const Clock& clock);
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
                                           v1::ServerInfo* response) override;
+  grpc::ServerUnaryReactor* Drain(Context* context, const v1::DrainRequest* request,
+                                  v1::DrainReport* response) override;
+  grpc::ServerUnaryReactor* Undrain(Context* context, const v1::UndrainRequest* request,
+                                    v1::DrainReport* response) override;
   grpc::ServerUnaryReactor* Enroll(Context* context, const v1::EnrollRequest* request,
                                    v1::EnrollResponse* response) override;
   grpc::ServerUnaryReactor* CreateEnrollment(Context* context,
@@ -52,10 +56,12 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
   void SetCapacity(v1::HostCapacity* capacity) const;
   void SetSessionLimits(v1::SessionLimits* limits) const;
   absl::Status CountBuilds(v1::ServerInfo* info) const;
+  absl::StatusOr<std::vector<build::BuildRecord>> UnfinishedBuilds() const;
+  absl::Status ReportDrain(v1::DrainReport* report) const;
 
   CallGate& gate_;
   const ServerFacts facts_;
-  const build::Builds& builds_;
+  build::Builds& builds_;
   const session::Sessions& sessions_;
   const Clock& clock_;
   const absl::Duration start_;

@@ -19,6 +19,13 @@ class FakeServerService : public v1::ServerService::Service {
     *info = state_.info;
     return grpc::Status::OK;
   }
+  grpc::Status Drain(grpc::ServerContext*, const v1::DrainRequest* request,
+                     v1::DrainReport* report) override {
+    absl::MutexLock lock(&state_.mutex);
+    state_.drained = *request;
+    *report = state_.drain_report;
+    return grpc::Status::OK;
+  }
 
  private:
   FakeState& state_;

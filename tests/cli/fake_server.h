@@ -23,6 +23,8 @@ namespace kdbg::test {
 struct FakeState {
   absl::Mutex mutex;
   v1::ServerInfo info;
+  v1::DrainRequest drained;  // as Drain was asked
+  v1::DrainReport drain_report;
 
   // Sources: READY at once when the digest is known; other bytes go through uploads.
   std::map<std::string, v1::Source> sources;  // by name

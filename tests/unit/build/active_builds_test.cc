@@ -95,5 +95,32 @@ TEST_F(ActiveBuildsTest, CancellingWhatMakesRoomEndsIt) {
   EXPECT_TRUE(active_.WasCancelled("trusted"));
 }
 
+TEST_F(ActiveBuildsTest, WhileHeldEverythingIsQueuedAndNothingIsStarted) {
+  active_.Add(Build("1", "alice"), Priority::kNormal);
+  active_.Add(Build("2", "bob"), Priority::kNormal);
+  const auto running = active_.Next(absl::UnixEpoch());
+  active_.SetHeld(true);
+  EXPECT_TRUE(running->stop.stop_requested());
+  ASSERT_TRUE(active_.Requeue("1"));
+  EXPECT_EQ(active_.Find("1")->state, BuildState::kQueued);
+  std::string taken;
+  std::thread idle([&] { taken = Next(); });
+  while (active_.waiting_threads() == 0) std::this_thread::yield();
+  EXPECT_EQ(active_.Find("2")->state, BuildState::kQueued);
+  active_.SetHeld(false);
+  idle.join();
+  EXPECT_EQ(taken, "2");
+  EXPECT_EQ(Next(), "1");
+}
+
+TEST_F(ActiveBuildsTest, ABuildThatIsCancelledWhileHeldEnds) {
+  active_.Add(Build("1", "alice"), Priority::kNormal);
+  ASSERT_EQ(Next(), "1");
+  active_.SetHeld(true);
+  BuildRecord left;
+  EXPECT_EQ(active_.Leave("1", &left), ActiveBuilds::Leaving::kStopped);
+  EXPECT_FALSE(active_.Requeue("1"));
+}
+
 }  // namespace
 }  // namespace kdbg::build

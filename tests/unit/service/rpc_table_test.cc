@@ -93,6 +93,8 @@ const std::map<std::string, Row> kMatrix = {
     {"SessionService/AttachGdb", kControl},
 
     {"ServerService/GetServerInfo", kAnyRole},
+    {"ServerService/Drain", kAdmins},
+    {"ServerService/Undrain", kAdmins},
     {"ServerService/Enroll", kEverybody},
     {"ServerService/CreateEnrollment", kAdmins},
 };
