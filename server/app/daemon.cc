@@ -20,6 +20,7 @@
 #include "server/base/clock.h"
 #include "server/build/builds.h"
 #include "server/build/config_editor.h"
+#include "server/build/old_records.h"
 #include "server/build/trusted_builds.h"
 #include "server/build/trusted_remotes.h"
 #include "server/gdb/gateway.h"
@@ -48,6 +49,7 @@
 #include "server/source/trusted_sources.h"
 #include "server/source/upload_store.h"
 #include "server/source/workspace.h"
+#include "server/source/workspace_budget.h"
 #include "server/state/database.h"
 #include "server/store/artifact_store.h"
 #include "server/store/blob_store.h"
@@ -106,6 +108,10 @@ build::BuildSettings BuildSettingsFrom(const config::Build& settings, const Path
           .free_space_floor_bytes = settings.free_space_floor_mib * kMib};
 }
 
+std::int64_t BytesOrThird(std::int64_t limit_mib, std::int64_t disk_bytes) {
+  return limit_mib > 0 ? limit_mib * kMib : disk_bytes / 3;
+}
+
 using Remotes = std::vector<build::TrustedRemote>;
 
 absl::StatusOr<Remotes> TrustedRemotesFrom(const config::Build& settings) {
@@ -147,7 +153,7 @@ class Daemon::Parts {
   }
 
   Paths paths_;
-  absl::Duration workspace_age_;
+  absl::Duration record_age_;
   absl::Duration mirror_age_;
   SystemClock clock_;
   std::unique_ptr<host::RunnerProcess> runner_process_;
@@ -161,9 +167,11 @@ class Daemon::Parts {
   std::unique_ptr<source::UploadStore> uploads_;
   std::unique_ptr<source::SourceCatalog> sources_;
   std::unique_ptr<source::Workspaces> workspaces_;
+  std::unique_ptr<source::WorkspaceBudget> workspace_budget_;
   std::unique_ptr<source::SeedStore> seeds_;
   std::unique_ptr<source::TrustedSources> trusted_;
   std::unique_ptr<build::Builds> builds_;
+  std::unique_ptr<build::OldRecords> old_records_;
   std::unique_ptr<build::ConfigEditors> editors_;
   std::unique_ptr<build::TrustedBuilds> trusted_builds_;
   std::unique_ptr<build::TrustedRemotes> trusted_remotes_;
@@ -188,7 +196,7 @@ class Daemon::Parts {
 absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
   const config::Config& config = options.config;
   KDBG_ASSIGN_OR_RETURN(paths_, MakePaths(config.server));
-  workspace_age_ = config.build.workspace_age;
+  record_age_ = config.build.record_age;
   mirror_age_ = config.build.mirror_age;
   KDBG_ASSIGN_OR_RETURN(const Remotes trusted, TrustedRemotesFrom(config.build));
   KDBG_RETURN_IF_ERROR(StartRunner(options));
@@ -213,10 +221,10 @@ std::vector<Chore> Daemon::Parts::Chores() {
        .run = [this](std::stop_token) { return artifacts_->CollectGarbage().status(); }},
       {.name = "removal of unused workspaces",
        .period = absl::Hours(1),
-       .run =
-           [this](std::stop_token stop) {
-             return workspaces_->RemoveUnused(workspace_age_, std::move(stop));
-           }},
+       .run = [this](std::stop_token stop) { return workspace_budget_->Keep(stop); }},
+      {.name = "removal of old records",
+       .period = absl::Hours(6),
+       .run = [this](std::stop_token stop) { return old_records_->Remove(record_age_, stop); }},
       {.name = "removal of unused mirrors",
        .period = absl::Hours(1),
        .run = [this](std::stop_token) { return sources_->RemoveUnusedMirrors(mirror_age_); }},
@@ -264,12 +272,12 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remote
   KDBG_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(paths_.store));
   artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
   KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(paths_.store));
-  const std::int64_t limit = config.build.artifact_limit_mib;
   retention_ = std::make_unique<store::Retention>(
       *artifacts_, clock_,
-      store::RetentionPolicy{.age = config.build.artifact_age,
-                             .limit_bytes = limit > 0 ? limit * kMib : disk.total_bytes / 3,
-                             .grace = config.build.time_limit + absl::Hours(1)});
+      store::RetentionPolicy{
+          .age = config.build.artifact_age,
+          .limit_bytes = BytesOrThird(config.build.artifact_limit_mib, disk.total_bytes),
+          .grace = config.build.time_limit + absl::Hours(1)});
   KDBG_ASSIGN_OR_RETURN(objects_, source::ObjectDatabase::Open(paths_.git));
   KDBG_ASSIGN_OR_RETURN(
       uploads_,
@@ -290,6 +298,13 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remote
 absl::Status Daemon::Parts::OpenBuilds(const config::Config& config, const Remotes& trusted) {
   KDBG_ASSIGN_OR_RETURN(workspaces_,
                         source::Workspaces::Open(paths_.workspaces, *database_, *objects_, clock_));
+  KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(paths_.workspaces));
+  workspace_budget_ = std::make_unique<source::WorkspaceBudget>(
+      *workspaces_, clock_,
+      source::WorkspacePolicy{
+          .age = config.build.workspace_age,
+          .limit_bytes = BytesOrThird(config.build.workspace_limit_mib, disk.total_bytes),
+          .grace = config.build.time_limit + absl::Hours(1)});
   KDBG_ASSIGN_OR_RETURN(seeds_,
                         source::SeedStore::Open(paths_.seeds, *database_, *objects_, clock_));
   trusted_ = std::make_unique<source::TrustedSources>(*database_, *objects_, clock_);
@@ -307,6 +322,7 @@ absl::Status Daemon::Parts::OpenBuilds(const config::Config& config, const Remot
                                 .build_identity = identity};
   KDBG_ASSIGN_OR_RETURN(builds_,
                         build::Builds::Open(parts, BuildSettingsFrom(config.build, paths_)));
+  old_records_ = std::make_unique<build::OldRecords>(*builds_, *sources_, *artifacts_, clock_);
   KDBG_ASSIGN_OR_RETURN(editors_, build::ConfigEditors::Open(
                                       parts, {.directory = paths_.workspaces / "editors",
                                               .ccache_limit_mib = config.build.ccache_limit_mib}));

@@ -158,7 +158,9 @@ absl::Status ReadBuild(Section section, Build& build) {
   section.Read("ccache_limit_mib", build.ccache_limit_mib, 16, kMaxMib);
   section.Read("free_space_floor_mib", build.free_space_floor_mib, 0, kMaxMib);
   section.Read("workspace_age", build.workspace_age);
+  section.Read("workspace_limit_mib", build.workspace_limit_mib, 0, kMaxMib);
   section.Read("artifact_age", build.artifact_age);
+  section.Read("record_age", build.record_age);
   section.Read("artifact_limit_mib", build.artifact_limit_mib, 0, kMaxMib);
   section.Read("allowed_source_paths", build.allowed_source_paths);
   section.Read("allowed_urls", build.allowed_urls);

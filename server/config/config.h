@@ -45,8 +45,10 @@ struct Build {
   std::int64_t ccache_limit_mib = 5120;             // per owner
   std::int64_t free_space_floor_mib = 2048;         // with less on the disk no build is begun
   absl::Duration workspace_age = absl::Hours(336);  // unused for longer, it is removed
+  std::int64_t workspace_limit_mib = 0;             // of all together; 0: a third of the disk
   absl::Duration artifact_age = absl::Hours(720);   // likewise, unless it is kept by somebody
   std::int64_t artifact_limit_mib = 0;              // of all together; 0: a third of the disk
+  absl::Duration record_age = absl::Hours(720);  // builds without artifact, sources without build
   std::vector<std::filesystem::path> allowed_source_paths;  // for sources named by a server path
   std::vector<std::string> allowed_urls;         // beginnings of URLs that sources are fetched from
   std::filesystem::path ca_file;                 // who vouches for them; empty: the system's list

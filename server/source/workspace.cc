@@ -221,7 +221,7 @@ absl::StatusOr<Workspaces::Lease> Workspaces::Acquire(std::string_view owner,
   const std::string id = IdOf(owner, name);
   {
     absl::MutexLock lock(&mutex_);
-    if (!leased_.insert(id).second) return Busy(id);
+    if (!leased_.emplace(id, owner).second) return Busy(id);
   }
   Lease lease(this, id, std::string(owner));  // gives back from here on
   KDBG_RETURN_IF_ERROR(database_.Write([&](Transaction& transaction) {
@@ -277,7 +277,7 @@ absl::StatusOr<std::vector<WorkspaceRecord>> Workspaces::List(
 absl::Status Workspaces::Delete(std::string_view id) {
   {
     absl::MutexLock lock(&mutex_);
-    if (!leased_.insert(std::string(id)).second) return Busy(id);
+    if (!leased_.emplace(id, "").second) return Busy(id);
   }
   const Lease lease(this, std::string(id), "");  // nobody else gets it while it goes
   std::string known;
@@ -296,16 +296,22 @@ absl::Status Workspaces::Delete(std::string_view id) {
   });
 }
 
-absl::Status Workspaces::RemoveUnused(absl::Duration age, std::stop_token stop) {
-  KDBG_ASSIGN_OR_RETURN(const std::vector<WorkspaceRecord> oldest_first, List(std::nullopt));
-  absl::Status all;
-  for (const WorkspaceRecord& workspace : oldest_first) {
-    if (workspace.last_used_time > clock_.Now() - age) break;
-    if (stop.stop_requested()) return absl::CancelledError("stopped");
-    const absl::Status deleted = Delete(workspace.id);
-    if (!absl::IsAborted(deleted)) all.Update(deleted);
+absl::Status Workspaces::DeleteCcache(std::string_view owner) {
+  const fs::path cache = CcacheDir(owner);
+  const fs::path gone = cache.native() + ".gone";
+  KDBG_RETURN_IF_ERROR(remove_tree_(gone));
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, holder] : leased_) {
+      if (holder == owner) return Busy(id);
+    }
+    // A lease after this makes an empty one.
+    std::error_code error;
+    fs::rename(cache, gone, error);
+    if (error == std::errc::no_such_file_or_directory) return absl::OkStatus();
+    if (error) return DiskError(error.value(), "move", cache);
   }
-  return all;
+  return remove_tree_(gone);
 }
 
 absl::StatusOr<Workspaces::Content> Workspaces::ContentOf(std::string_view id) const {

@@ -8,9 +8,9 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -105,8 +105,9 @@ class Workspaces {
   absl::StatusOr<std::vector<WorkspaceRecord>> List(std::optional<std::string> owner) const;
   // Idempotent; ABORTED (kHolderBusy) while leased.
   absl::Status Delete(std::string_view id);
-  // Those that nobody has leased for `age`; what is in use stays. CANCELLED after `stop`.
-  absl::Status RemoveUnused(absl::Duration age, std::stop_token stop);
+  std::filesystem::path DirectoryOf(std::string_view id) const { return root_ / id; }
+  // Idempotent; ABORTED (kHolderBusy) while a workspace of this owner is leased.
+  absl::Status DeleteCcache(std::string_view owner);
 
  private:
   Workspaces(std::filesystem::path root, state::Database& database, ObjectDatabase& objects,
@@ -126,7 +127,7 @@ class Workspaces {
   const RemoveTree remove_tree_;
   const std::string boot_id_;
   absl::Mutex mutex_;
-  std::set<std::string, std::less<>> leased_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string, std::less<>> leased_ ABSL_GUARDED_BY(mutex_);  // its owner
 };
 
 }  // namespace kdbg::source

@@ -9,6 +9,7 @@
 
 #include "proto/contract/error.h"
 #include "proto/support/file.h"
+#include "server/source/workspace_budget.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/tarball.h"
 #include "tests/unit/source/temp_dir.h"
@@ -131,13 +132,56 @@ TEST_F(WorkspaceTest, WhatNobodyUsesGoesAndWhatIsInUseStays) {
   const auto busy = workspaces_->Acquire("alice", "busy");
   clock_.Advance(absl::Hours(10));
   { ASSERT_TRUE(workspaces_->Acquire("bob", "young").ok()); }
-  ASSERT_TRUE(workspaces_->RemoveUnused(absl::Hours(5), {}).ok());
+  WorkspaceBudget budget(*workspaces_, clock_, {.age = absl::Hours(5)});
+  ASSERT_TRUE(budget.Keep({}).ok());
   std::vector<std::string> left;
   const auto listed = workspaces_->List(std::nullopt);
   for (const auto& workspace : *listed) left.push_back(workspace.name);
   EXPECT_THAT(left, ::testing::ElementsAre("busy", "young"));
   EXPECT_FALSE(fs::exists(directory_ / "workspaces" / idle));
   EXPECT_TRUE(fs::exists(busy->build_dir()));
+}
+
+TEST_F(WorkspaceTest, TheLeastRecentlyUsedMakeRoom) {
+  const std::string megabyte(1 << 20, 'x');
+  std::vector<std::string> ids;
+  for (const char* name : {"oldest", "older", "young"}) {
+    ids.push_back(workspaces_->Acquire("alice", name)->id());
+    WriteFile("workspaces/" + ids.back() + "/build/main.o", megabyte);
+    clock_.Advance(absl::Hours(10));
+  }
+  const auto left = [&] {
+    std::vector<std::string> names;
+    const auto listed = workspaces_->List(std::nullopt);
+    for (const auto& workspace : *listed) names.push_back(workspace.name);
+    return names;
+  };
+  WorkspaceBudget budget(*workspaces_, clock_, {.limit_bytes = 5 << 19});
+  ASSERT_TRUE(budget.Keep({}).ok());
+  EXPECT_THAT(left(), ::testing::ElementsAre("older", "young"));
+  // Used again, it is looked at again.
+  { ASSERT_TRUE(workspaces_->Acquire("alice", "older").ok()); }
+  WriteFile("workspaces/" + ids[1] + "/build/more.o", megabyte);
+  ASSERT_TRUE(budget.Keep({}).ok());
+  EXPECT_THAT(left(), ::testing::ElementsAre("older"));
+}
+
+TEST_F(WorkspaceTest, ACompilerCacheGoesWithTheLastWorkspaceOfItsOwner) {
+  for (const char* name : {"one", "other"}) {
+    ASSERT_TRUE(workspaces_->Acquire("alice", name).ok());
+  }
+  WorkspaceBudget budget(*workspaces_, clock_, {.age = absl::Hours(5)});
+  const fs::path cache = workspaces_->CcacheDir("alice");
+  {
+    const auto busy = workspaces_->Acquire("alice", "one");
+    clock_.Advance(absl::Hours(10));
+    ASSERT_TRUE(budget.Keep({}).ok());
+    EXPECT_TRUE(fs::exists(cache));
+    EXPECT_TRUE(HasReason(workspaces_->DeleteCcache("alice"), Reason::kHolderBusy));
+  }
+  ASSERT_TRUE(budget.Keep({}).ok());
+  EXPECT_FALSE(fs::exists(cache));
+  EXPECT_TRUE(fs::exists(workspaces_->trusted_ccache_dir()));
 }
 
 TEST_F(WorkspaceTest, BuildFoldersGoThroughTheHook) {
