@@ -44,6 +44,10 @@ bool HoldsNothing(const std::filesystem::path& directory) {
   return std::filesystem::is_empty(directory, error) && !error;
 }
 
+// A third of what a guest gets, for which somebody sits and waits.
+constexpr int kNice = 5;
+constexpr int kNiceWithoutHurry = 19;  // nobody waits for it
+
 bool IsTrusted(const BuildRecord& record) { return record.owner == source::kTrustedOwner; }
 
 }  // namespace
@@ -169,7 +173,7 @@ absl::StatusOr<BuildRun> BuildJob::Prepare(const source::Workspaces::Lease& leas
   }
   limits.processes = settings_.process_limit;
   limits.wall_time = settings_.time_limit;
-  if (IsTrusted(record_)) limits.nice = 19;  // nobody waits for it
+  limits.nice = IsTrusted(record_) ? kNiceWithoutHurry : kNice;
   KDBG_ASSIGN_OR_RETURN(std::optional<host::Identity> run_as, parts_.build_identity(record_.owner));
   const int processors = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   BuildRun::Parts parts{.runner = parts_.runner,

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <system_error>
 
 #include "proto/support/errno_status.h"
@@ -61,6 +62,11 @@ void ReadAgain(const UniqueFd& fd) {
   }
 }
 
+// What the scheduler gives a process: a step of nice is a quarter more or less.
+int CpuShares(int nice) {
+  return std::max(2, static_cast<int>(std::lround(1024 / std::pow(1.25, nice))));
+}
+
 UniqueFd OpenEvents(const std::filesystem::path& file) {
   UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   ReadAgain(fd);
@@ -90,14 +96,31 @@ absl::Status Cgroup::SetUp(const CgroupHome& home, std::string_view name,
   unified_ = !home.unified.empty();
   if (unified_) {
     KDBG_RETURN_IF_ERROR(make(home.unified, memory_));
-    pids_ = cpu_ = memory_;
+    pids_ = cpu_ = cpuacct_ = memory_;
+    SetWeight(limits);
     return SetUpUnified(limits);
   }
   KDBG_RETURN_IF_ERROR(make(home.memory, memory_));
   KDBG_RETURN_IF_ERROR(make(home.pids, pids_));
-  KDBG_RETURN_IF_ERROR(make(home.cpuacct, cpu_));
+  KDBG_RETURN_IF_ERROR(make(home.cpu, cpu_));
+  if (home.cpuacct == home.cpu) {
+    cpuacct_ = cpu_;
+  } else {
+    KDBG_RETURN_IF_ERROR(make(home.cpuacct, cpuacct_));
+  }
+  SetWeight(limits);
   KDBG_RETURN_IF_ERROR(SetUpMemory(limits));
   return SetUpProcesses(limits);
+}
+
+// Against the groups beside it, however many processes it has. Without the controller the file is
+// not there, and each process has its own nice value only.
+void Cgroup::SetWeight(const SandboxLimits& limits) const {
+  if (cpu_.empty()) return;
+  const absl::Status set = unified_
+                               ? Put(cpu_ / "cpu.weight.nice", std::to_string(limits.nice))
+                               : Put(cpu_ / "cpu.shares", std::to_string(CpuShares(limits.nice)));
+  set.IgnoreError();
 }
 
 absl::Status Cgroup::SetUpUnified(const SandboxLimits& limits) {
@@ -145,14 +168,14 @@ absl::Status Cgroup::SetUpProcesses(const SandboxLimits& limits) {
 
 Cgroup::~Cgroup() {
   memory_event_.Reset();
-  for (const std::filesystem::path& path : {memory_, pids_, cpu_}) {
+  for (const std::filesystem::path& path : {memory_, pids_, cpu_, cpuacct_}) {
     if (!path.empty()) ::rmdir(path.c_str());
   }
 }
 
 std::vector<std::string> Cgroup::ProcsFiles() const {
   std::vector<std::string> files;
-  for (const std::filesystem::path& path : {memory_, pids_, cpu_}) {
+  for (const std::filesystem::path& path : {memory_, pids_, cpu_, cpuacct_}) {
     if (path.empty()) continue;
     std::string file = path / "cgroup.procs";
     if (std::find(files.begin(), files.end(), file) == files.end()) files.push_back(file);
@@ -180,9 +203,9 @@ bool Cgroup::TooManyProcesses() {
 }
 
 std::optional<absl::Duration> Cgroup::CpuTime() const {
-  if (cpu_.empty()) return std::nullopt;
-  if (unified_) return absl::Microseconds(Counter(cpu_ / "cpu.stat", "usage_usec"));
-  const std::optional<std::int64_t> nanoseconds = NumberIn(cpu_ / "cpuacct.usage");
+  if (cpuacct_.empty()) return std::nullopt;
+  if (unified_) return absl::Microseconds(Counter(cpuacct_ / "cpu.stat", "usage_usec"));
+  const std::optional<std::int64_t> nanoseconds = NumberIn(cpuacct_ / "cpuacct.usage");
   if (!nanoseconds) return std::nullopt;
   return absl::Nanoseconds(*nanoseconds);
 }

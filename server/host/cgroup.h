@@ -1,6 +1,6 @@
-// Control groups for sandboxes: memory and processes bounded for all of a build together, by
-// version 2 where it is delegated to us, else by version 1, else not at all (and then the runner
-// says so).
+// Control groups for sandboxes: memory and processes bounded for all of a build together, and its
+// processes weighed as one, by version 2 where it is delegated to us, else by version 1, else not
+// at all (and then the runner says so).
 //
 // CgroupHome is found once by the runner; each Cgroup has one owner and one thread.
 #pragma once
@@ -27,7 +27,8 @@ struct CgroupPlaces {
   std::filesystem::path unified_mount;
   std::optional<std::filesystem::path> memory;   // version 1
   std::optional<std::filesystem::path> pids;     // version 1
-  std::optional<std::filesystem::path> cpuacct;  // version 1
+  std::optional<std::filesystem::path> cpu;      // version 1
+  std::optional<std::filesystem::path> cpuacct;  // version 1, often the same as cpu
 };
 
 // Of /proc/self/mountinfo and /proc/self/cgroup.
@@ -35,15 +36,17 @@ CgroupPlaces ParseCgroupPlaces(std::string_view mountinfo, std::string_view cgro
 
 // The directories in which groups for sandboxes are made. Travels to the runner's children as text.
 struct CgroupHome {
-  std::filesystem::path unified;  // version 2: both controllers at once; else empty
+  std::filesystem::path unified;  // version 2: all controllers at once; else empty
   std::filesystem::path memory;   // version 1 each, or empty
   std::filesystem::path pids;
+  std::filesystem::path cpu;
   std::filesystem::path cpuacct;
 
   bool holds_memory() const { return !unified.empty() || !memory.empty(); }
   bool holds_processes() const { return !unified.empty() || !pids.empty(); }
   std::string MemoryMechanism() const;
   std::string ProcessesMechanism() const;
+  std::string CpuMechanism() const;  // "nice" without a group that has a weight
 
   std::string ToText() const;
   static CgroupHome FromText(std::string_view text);
@@ -89,11 +92,13 @@ class Cgroup {
   absl::Status SetUpUnified(const SandboxLimits& limits);
   absl::Status SetUpMemory(const SandboxLimits& limits);
   absl::Status SetUpProcesses(const SandboxLimits& limits);
+  void SetWeight(const SandboxLimits& limits) const;
 
-  // Each empty or an existing directory of ours; under version 2 the three are the same.
+  // Each empty or an existing directory of ours; under version 2 all are the same.
   std::filesystem::path memory_;
   std::filesystem::path pids_;
   std::filesystem::path cpu_;
+  std::filesystem::path cpuacct_;
   bool unified_ = false;
   bool must_look_ = false;
   UniqueFd memory_event_;

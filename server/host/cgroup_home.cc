@@ -76,6 +76,7 @@ void PlaceIn(const CgroupMount& mount, std::string_view controllers, std::string
   };
   if (holds("memory")) places.memory = Below(mount, place);
   if (holds("pids")) places.pids = Below(mount, place);
+  if (holds("cpu")) places.cpu = Below(mount, place);
   if (holds("cpuacct")) places.cpuacct = Below(mount, place);
 }
 
@@ -113,7 +114,10 @@ std::filesystem::path OwnUnified(const std::filesystem::path& own) {
     ::rmdir(leaf.c_str());
     return {};
   }
-  if (Put(own / "cgroup.subtree_control", "+memory +pids") && CanHoldUnified(own)) return own;
+  if (Put(own / "cgroup.subtree_control", "+memory +pids") && CanHoldUnified(own)) {
+    Put(own / "cgroup.subtree_control", "+cpu");  // as well, where it is
+    return own;
+  }
   Put(own / "cgroup.procs", "0");
   ::rmdir(leaf.c_str());
   return {};
@@ -124,8 +128,12 @@ std::filesystem::path TopUnified(const std::filesystem::path& mount) {
   const std::filesystem::path home = mount / "kdbg-sandboxes";
   // systemd has done so long ago.
   Put(mount / "cgroup.subtree_control", "+memory +pids");
+  Put(mount / "cgroup.subtree_control", "+cpu");
   if (::mkdir(home.c_str(), 0755) != 0 && errno != EEXIST) return {};
-  if (Put(home / "cgroup.subtree_control", "+memory +pids") && CanHoldUnified(home)) return home;
+  if (Put(home / "cgroup.subtree_control", "+memory +pids") && CanHoldUnified(home)) {
+    Put(home / "cgroup.subtree_control", "+cpu");
+    return home;
+  }
   ::rmdir(home.c_str());
   return {};
 }
@@ -172,9 +180,11 @@ CgroupHome CgroupHome::Find() {
       home.memory = *places.memory;
     }
     if (places.pids && CanMake(*places.pids, {"pids.max"})) home.pids = *places.pids;
+    if (places.cpu && CanMake(*places.cpu, {"cpu.shares"})) home.cpu = *places.cpu;
     if (places.cpuacct && CanMake(*places.cpuacct, {})) home.cpuacct = *places.cpuacct;
   }
-  for (const std::filesystem::path& path : {home.unified, home.memory, home.pids, home.cpuacct}) {
+  for (const std::filesystem::path& path :
+       {home.unified, home.memory, home.pids, home.cpu, home.cpuacct}) {
     if (!path.empty()) RemoveStale(path);
   }
   return home;
@@ -190,15 +200,24 @@ std::string CgroupHome::ProcessesMechanism() const {
   return pids.empty() ? "rlimit" : "cgroup v1";
 }
 
+std::string CgroupHome::CpuMechanism() const {
+  if (HasWord(Text(unified / "cgroup.subtree_control"), "cpu", ' ')) return "cgroup v2";
+  return cpu.empty() ? "nice" : "cgroup v1";
+}
+
 std::string CgroupHome::ToText() const {
-  return fmt::format("{}\n{}\n{}\n{}\n", unified.string(), memory.string(), pids.string(),
-                     cpuacct.string());
+  return fmt::format("{}\n{}\n{}\n{}\n{}\n", unified.string(), memory.string(), pids.string(),
+                     cpu.string(), cpuacct.string());
 }
 
 CgroupHome CgroupHome::FromText(std::string_view text) {
   std::vector<std::string> lines = Split(text, '\n');
-  lines.resize(4);
-  return {.unified = lines[0], .memory = lines[1], .pids = lines[2], .cpuacct = lines[3]};
+  lines.resize(5);
+  return {.unified = lines[0],
+          .memory = lines[1],
+          .pids = lines[2],
+          .cpu = lines[3],
+          .cpuacct = lines[4]};
 }
 
 }  // namespace kdbg::host

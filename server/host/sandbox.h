@@ -43,7 +43,7 @@ struct SandboxLimits {
   int processes = 0;  // and threads, at one time
   std::int64_t file_bytes = 0;  // of any one file
   absl::Duration wall_time = absl::InfiniteDuration();
-  int nice = 0;
+  int nice = 0;  // of each process and, where there are groups, of the sandbox as one
 };
 
 struct Sandbox {

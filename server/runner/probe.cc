@@ -97,6 +97,17 @@ LimitReport ProcessesReport(Prober& prober, const host::CgroupHome& cgroups) {
   return report;
 }
 
+LimitReport CpuReport(const host::CgroupHome& cgroups) {
+  const std::string mechanism = cgroups.CpuMechanism();
+  const bool grouped = mechanism != "nice";
+  return {.name = "cpu",
+          .holds = grouped,
+          .mechanism = mechanism,
+          .detail = grouped ? "a build yields to guests as one, whatever its make -j"
+                            : "each process of a build yields to guests alone, so many of them "
+                              "outweigh one; the server needs a control group it may write to"};
+}
+
 LimitReport UidReport(const Policy& policy) {
   const bool own = policy.own_uid == 0;
   return {
@@ -136,6 +147,7 @@ host::SandboxAbility Probe(Supervisor& supervisor, const host::CgroupHome& cgrou
   ability.limits = {
       MemoryReport(prober, cgroups),
       ProcessesReport(prober, cgroups),
+      CpuReport(cgroups),
       {.name = "file size",
        .holds = prober.Stops(kLongFile, file),
        .mechanism = "rlimit",

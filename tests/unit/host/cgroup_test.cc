@@ -1,6 +1,10 @@
 #include "server/host/cgroup.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <string>
 
 namespace kdbg::host {
 namespace {
@@ -21,6 +25,7 @@ TEST(CgroupPlacesTest, FindsEachHierarchyOfVersion1) {
   EXPECT_FALSE(places.unified);
   EXPECT_EQ(places.memory, "/sys/fs/cgroup/memory/jobs/17");
   EXPECT_EQ(places.pids, "/sys/fs/cgroup/pids");
+  EXPECT_EQ(places.cpu, "/sys/fs/cgroup/cpu,cpuacct");
   EXPECT_EQ(places.cpuacct, "/sys/fs/cgroup/cpu,cpuacct");
 }
 
@@ -47,11 +52,14 @@ TEST(CgroupPlacesTest, MakesNothingOfNonsense) {
 }
 
 TEST(CgroupHomeTest, TravelsAsText) {
-  const CgroupHome home{.unified = {}, .memory = "/m", .pids = "/p", .cpuacct = {}};
+  const CgroupHome home{.unified = {}, .memory = "/m", .pids = "/p", .cpu = "/c", .cpuacct = {}};
   const CgroupHome back = CgroupHome::FromText(home.ToText());
   EXPECT_EQ(back.memory, "/m");
   EXPECT_EQ(back.pids, "/p");
+  EXPECT_EQ(back.cpu, "/c");
   EXPECT_TRUE(back.unified.empty() && back.cpuacct.empty());
+  EXPECT_EQ(back.CpuMechanism(), "cgroup v1");
+  EXPECT_EQ(CgroupHome::FromText("").CpuMechanism(), "nice");
   EXPECT_EQ(back.MemoryMechanism(), "cgroup v1");
   EXPECT_EQ(CgroupHome::FromText("").MemoryMechanism(), "rlimit");
 }
@@ -66,10 +74,25 @@ TEST(CgroupTest, WithoutAHomeItIsAnEmptyShell) {
   EXPECT_FALSE((*group)->PeakMemory());
 }
 
+TEST(CgroupTest, WhereCpuAndCpuacctAreOneThereIsOneGroup) {
+  std::string directory = ::testing::TempDir() + "kdbg-cgroup-XXXXXX";
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const CgroupHome home{
+      .unified = {}, .memory = {}, .pids = {}, .cpu = directory, .cpuacct = directory};
+  {
+    const auto group = Cgroup::Create(home, "kdbg-run-0", {});
+    ASSERT_TRUE(group.ok()) << group.status();
+    EXPECT_EQ((*group)->ProcsFiles().size(), 1u);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(directory));
+  std::filesystem::remove(directory);
+}
+
 TEST(CgroupTest, AHomeThatIsGoneIsAnErrorAndNotALimitLess) {
-  EXPECT_FALSE(Cgroup::Create({.unified = {}, .memory = "/nowhere", .pids = {}, .cpuacct = {}},
-                              "kdbg-run-0", {})
-                   .ok());
+  EXPECT_FALSE(
+      Cgroup::Create({.unified = {}, .memory = "/nowhere", .pids = {}, .cpu = {}, .cpuacct = {}},
+                     "kdbg-run-0", {})
+          .ok());
 }
 
 }  // namespace
