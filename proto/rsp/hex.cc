@@ -44,4 +44,14 @@ std::optional<std::uint64_t> ParseHexNumber(std::string_view text) {
   return value;
 }
 
+std::optional<std::uint64_t> ParseRegister(std::string_view text) {
+  const std::optional<std::string> bytes = HexDecode(text);
+  if (!bytes || bytes->empty() || bytes->size() > sizeof(std::uint64_t)) return std::nullopt;
+  std::uint64_t value = 0;
+  for (auto byte = bytes->rbegin(); byte != bytes->rend(); ++byte) {
+    value = value << 8 | static_cast<unsigned char>(*byte);
+  }
+  return value;
+}
+
 }  // namespace kdbg::rsp

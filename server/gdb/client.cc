@@ -8,6 +8,7 @@
 
 #include "proto/rsp/hex.h"
 #include "server/gdb/door_core.h"
+#include "server/gdb/foresight.h"
 #include "server/gdb/io_thread.h"
 #include "server/observe/log.h"
 
@@ -34,6 +35,13 @@ std::string ErrorText(std::string_view message) {
   return text;
 }
 
+// Halts by itself, and would do so after its client has gone.
+bool Steps(std::string_view packet) {
+  return packet.find(";s") != std::string_view::npos ||
+         packet.find(";S") != std::string_view::npos || packet[0] == 's' || packet[0] == 'S' ||
+         packet == "bs";
+}
+
 std::string ErrorText(const absl::Status& status) {
   return ErrorText(std::string(status.message()));
 }
@@ -57,6 +65,13 @@ void Client::StartPatience() {
 }
 
 void Client::Admitted() { admitted_ = true; }
+
+void Client::Begin(std::shared_ptr<Foresight> foresight) {
+  foresight_ = std::move(foresight);
+  acks_ = false;
+  busy_ = true;
+  TakeOver("");
+}
 
 void Client::Receive(std::string_view bytes) {
   if (phase_ == Phase::kLeaving || phase_ == Phase::kGone) return;
@@ -91,6 +106,7 @@ void Client::Handle(const rsp::Event& event) {
       if (acks_ && !last_frame_.empty()) transport_->Send(last_frame_);
       return;
     case Kind::kInterrupt:
+      interrupted_ = waits_for_stop_;
       if (waits_for_stop_) door_->channel().Halt([](const absl::StatusOr<StopReply>&) {});
       return;
     case Kind::kMalformed:
@@ -145,6 +161,13 @@ void Client::TakeOver(const std::string& first_packet) {
   auto self = shared_from_this();
   door_->channel().Halt([self, first_packet](const absl::StatusOr<StopReply>& stop) {
     if (self->phase_ != Phase::kArriving) return;
+    if (stop.ok() && self->foresight_) {
+      self->phase_ = Phase::kAttached;
+      return self->foresight_->Attach(*stop, self->Features(), [self] {
+        self->busy_ = false;
+        self->Process();
+      });
+    }
     self->busy_ = false;
     if (stop.ok()) {
       self->phase_ = Phase::kAttached;
@@ -186,7 +209,7 @@ void Client::Dispatch(const std::string& payload) {
     case Verdict::kResume:
       return Run(payload);
     case Verdict::kFeatures:
-      return AnswerFeatures();
+      return Reply(Features());
     case Verdict::kStopAcks:
       Reply("OK");
       acks_ = false;
@@ -213,26 +236,94 @@ void Client::Forward(const std::string& payload) {
   touched_stub_ |= payload[0] == 'Z' || payload[0] == 'H';
   changed_memory_mode_ |= payload[0] == 'Q';
   busy_ = true;
-  door_->channel().Exchange(payload,
-                            [self = shared_from_this()](absl::StatusOr<std::string> reply) {
-                              self->busy_ = false;
-                              if (self->phase_ != Phase::kAttached) return;
-                              self->Reply(reply.ok() ? *reply : ErrorText(reply.status()));
-                              self->Process();
-                            });
+  auto answered = [self = shared_from_this(), payload](absl::StatusOr<std::string> reply) {
+    self->busy_ = false;
+    if (self->phase_ != Phase::kAttached) return;
+    if (reply.ok() && *reply == "OK") self->NoteBreakpoint(payload);
+    if (reply.ok() && payload == "vCont?" && self->door_->channel().registers() != nullptr) {
+      *reply = WithRangeStep(*reply);
+    }
+    self->Reply(reply.ok() ? *reply : ErrorText(reply.status()));
+    self->Process();
+  };
+  if (foresight_) return foresight_->Exchange(payload, std::move(answered));
+  door_->channel().Exchange(payload, std::move(answered));
+}
+
+// "Z0,ffffffff81000000,1": what ends a range step. Watchpoints are told by the stop itself.
+void Client::NoteBreakpoint(std::string_view payload) {
+  if (payload.size() < 3 || (payload[1] != '0' && payload[1] != '1')) return;
+  const std::size_t comma = payload.find(',', 3);
+  if (comma == std::string_view::npos) return;
+  const auto address = rsp::ParseHexNumber(payload.substr(3, comma - 3));
+  if (!address) return;
+  std::pair breakpoint(*address, payload[1] + std::string(payload.substr(comma)));
+  if (payload[0] == 'Z') breakpoints_.insert(std::move(breakpoint));
+  if (payload[0] == 'z') breakpoints_.erase(breakpoint);
+}
+
+bool Client::HasBreakpointAt(std::uint64_t address) const {
+  const auto found = breakpoints_.lower_bound({address, ""});
+  return found != breakpoints_.end() && found->first == address;
 }
 
 void Client::Run(const std::string& payload) {
   waits_for_stop_ = true;
-  door_->channel().Resume(payload, nullptr,
-                          [self = shared_from_this()](absl::StatusOr<std::string> end) {
-                            self->waits_for_stop_ = false;
-                            if (self->phase_ != Phase::kAttached) return;
-                            // QEMU killed: gdb takes this for the end of the program and stays
-                            // usable.
-                            self->Reply(end.ok() ? *end : "X09");
-                            self->Process();
-                          });
+  interrupted_ = false;
+  range_ = door_->channel().registers() != nullptr ? ParseRangeStep(payload) : std::nullopt;
+  const std::string packet = range_ ? range_->packet : payload;
+  touched_stub_ |= Steps(packet);
+  if (!foresight_) return Resume(packet);
+  foresight_->BeforeRun([self = shared_from_this(), packet](const std::string& refusal) {
+    if (self->phase_ != Phase::kAttached) return;
+    if (refusal.empty()) return self->Resume(packet);
+    self->TellStop(refusal);
+  });
+}
+
+void Client::Resume(const std::string& packet) {
+  door_->channel().Resume(
+      packet, nullptr,
+      [self = shared_from_this()](const absl::StatusOr<std::string>& end) { self->Halted(end); });
+  if (interrupted_) door_->channel().Halt([](const absl::StatusOr<StopReply>&) {});
+}
+
+void Client::Halted(const absl::StatusOr<std::string>& end) {
+  if (phase_ != Phase::kAttached) return;
+  // QEMU killed: gdb takes this for the end of the program and stays usable.
+  if (!end.ok()) return TellStop("X09");
+  if (range_) return StepOnOrStop(*end);
+  const auto stop = ParseStopReply(*end);
+  if (!foresight_ || !stop) return TellStop(*end);
+  foresight_->AfterRun(*stop, [self = shared_from_this(), end = *end] { self->TellStop(end); });
+}
+
+// A step that ended for any other reason than that it was one step ends the range step, and so
+// does a breakpoint that it has reached: gdb reports that one.
+void Client::StepOnOrStop(const std::string& stop) {
+  const RangeStep range = *std::exchange(range_, std::nullopt);
+  const bool plain = stop.substr(0, 3) == "T05" && stop.find("watch") == std::string::npos;
+  // gdb would step on from a trap within the range and forget what its user has typed.
+  if (interrupted_ && plain) return Halted("T02" + stop.substr(3));
+  if (!plain) return Halted(stop);
+  door_->channel().Exchange(
+      fmt::format("p{:x}", door_->channel().registers()->pc),
+      [self = shared_from_this(), range, stop](const absl::StatusOr<std::string>& reply) {
+        if (self->phase_ != Phase::kAttached) return;
+        const auto pc = reply.ok() ? rsp::ParseRegister(*reply) : std::nullopt;
+        if (!pc || !range.Contains(*pc) || self->HasBreakpointAt(*pc)) return self->Halted(stop);
+        if (self->interrupted_) return self->Halted("T02" + stop.substr(3));
+        self->range_ = range;
+        self->Resume(range.packet);
+      });
+}
+
+// The end of a run, as gdb hears of it.
+void Client::TellStop(std::string packet) {
+  waits_for_stop_ = false;
+  if (phase_ != Phase::kAttached) return;
+  Reply(packet);
+  Process();
 }
 
 // Console output in pieces that fit a packet, then OK.
@@ -247,7 +338,7 @@ void Client::AnswerMonitor(std::string_view hex_command) {
   Reply("OK");
 }
 
-void Client::AnswerFeatures() {
+std::string Client::Features() const {
   std::string answer = "QStartNoAckMode+";
   for (const std::string& feature : door_->channel().features()) {
     for (const std::string_view passed_on : kFeaturesPassedOn) {
@@ -257,12 +348,13 @@ void Client::AnswerFeatures() {
       }
     }
   }
-  Reply(answer);
+  return answer;
 }
 
 // The client hears OK when the guest runs again and the place is free.
 void Client::Leave(std::string_view farewell) {
   phase_ = Phase::kLeaving;
+  if (foresight_) foresight_->Close();
   auto self = shared_from_this();
   door_->Release(self, [self, farewell] {
     if (self->phase_ != Phase::kLeaving) return;
@@ -284,6 +376,7 @@ void Client::End() {
 
 void Client::Vanish() {
   if (std::exchange(phase_, Phase::kGone) == Phase::kGone) return;
+  if (foresight_) foresight_->Close();
   patience_.cancel();
   auto self = shared_from_this();
   door_->Remove(self);

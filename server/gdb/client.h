@@ -8,27 +8,36 @@
 
 #include <asio/steady_timer.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/rsp/packet.h"
 #include "server/gdb/client_policy.h"
 #include "server/gdb/packet_filter.h"
+#include "server/gdb/range_step.h"
 #include "server/gdb/stop_reply.h"
 #include "server/gdb/transport.h"
 
 namespace kdbg::gdb {
 
 class DoorCore;
+class Foresight;
 
 class Client : public std::enable_shared_from_this<Client> {
  public:
   Client(std::shared_ptr<DoorCore> door, Attachment attachment,
          std::shared_ptr<Transport> transport);
 
+  // For one that is let in already and keeps what it is told ahead: no acknowledgements, and the
+  // guest is halted now.
+  void Begin(std::shared_ptr<Foresight> foresight);
   // Gives up a client that connects and says nothing.
   void StartPatience();
   void Receive(std::string_view bytes);
@@ -58,8 +67,14 @@ class Client : public std::enable_shared_from_this<Client> {
   void Dispatch(const std::string& payload);
   void Forward(const std::string& payload);
   void Run(const std::string& payload);
+  void Resume(const std::string& packet);
+  void Halted(const absl::StatusOr<std::string>& end);
+  void StepOnOrStop(const std::string& stop);
+  void TellStop(std::string packet);
+  void NoteBreakpoint(std::string_view payload);
+  bool HasBreakpointAt(std::uint64_t address) const;
   void AnswerMonitor(std::string_view hex_command);
-  void AnswerFeatures();
+  std::string Features() const;
   void Leave(std::string_view farewell);
   void Reply(std::string_view payload);
   void Refuse();
@@ -75,6 +90,10 @@ class Client : public std::enable_shared_from_this<Client> {
   bool processing_ = false;
   bool busy_ = false;  // a request is under way
   bool waits_for_stop_ = false;
+  bool interrupted_ = false;                                     // it no longer wants to wait
+  std::optional<RangeStep> range_;                               // it waits for the end of this
+  std::set<std::pair<std::uint64_t, std::string>> breakpoints_;  // address, then kind and size
+  std::shared_ptr<Foresight> foresight_;                         // null: it asks for everything
   bool acks_ = true;
   bool touched_stub_ = false;
   bool changed_memory_mode_ = false;

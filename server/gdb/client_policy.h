@@ -1,6 +1,8 @@
 // What the gateway asks of whoever knows users and leases; session/ implements it.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 
@@ -8,9 +10,15 @@
 
 namespace kdbg::gdb {
 
-// Who debugs, in words for people: "tcp 127.0.0.1:51234" or "user alice".
 struct Attachment {
+  // Who debugs, in words for people: "tcp 127.0.0.1:51234" or "user alice".
   std::string client;
+  enum class Origin {
+    kAuthenticated,  // through a call that has proved who it is and what it may
+    kThisHost,       // a TCP connection of the process with `uid`
+    kElsewhere,      // a TCP connection from another host
+  } origin = Origin::kAuthenticated;
+  uid_t uid = 0;
 };
 
 // Called on the I/O thread, one call at a time per Door: answer at once, do not block, do not call

@@ -12,6 +12,7 @@
 
 #include "proto/contract/error.h"
 #include "server/gdb/io_thread.h"
+#include "server/gdb/peer_uid.h"
 #include "server/gdb/tcp_transport.h"
 #include "server/observe/log.h"
 
@@ -25,6 +26,18 @@ constexpr std::chrono::milliseconds kAcceptRetry{100};
 absl::Status Closed() {
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
                    "the session is ending");
+}
+
+Attachment AttachmentOf(const asio::ip::tcp::endpoint& own, const asio::ip::tcp::endpoint& peer) {
+  Attachment attachment{
+      .client = fmt::format(fmt::runtime(peer.address().is_v6() ? "tcp [{}]:{}" : "tcp {}:{}"),
+                            peer.address().to_string(), peer.port()),
+      .origin = Attachment::Origin::kElsewhere};
+  if (const auto uid = PeerUid(own, peer)) {
+    attachment.origin = Attachment::Origin::kThisHost;
+    attachment.uid = *uid;
+  }
+  return attachment;
 }
 
 }  // namespace
@@ -77,13 +90,9 @@ void DoorCore::Welcome(asio::ip::tcp::socket socket) {
   asio::error_code error;
   const auto peer = socket.remote_endpoint(error);
   if (error || clients_.size() >= kMaximumClients) return;
+  Attachment attachment = AttachmentOf(socket.local_endpoint(error), peer);
   auto transport = std::make_shared<TcpTransport>(std::move(socket));
-  const bool v6 = peer.address().is_v6();
-  auto client = std::make_shared<Client>(
-      shared_from_this(),
-      Attachment{fmt::format(fmt::runtime(v6 ? "tcp [{}]:{}" : "tcp {}:{}"),
-                             peer.address().to_string(), peer.port())},
-      transport);
+  auto client = std::make_shared<Client>(shared_from_this(), std::move(attachment), transport);
   Add(client);
   client->StartPatience();
   transport->Serve(client);

@@ -47,6 +47,7 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   void Release(const std::shared_ptr<Client>& client, std::function<void()> done);
 
   StubChannel& channel() { return *channel_; }
+  const std::shared_ptr<StubChannel>& shared_channel() const { return channel_; }
   ClientPolicy* policy() { return policy_; }  // null once closed
   IoThread& io_thread() { return io_thread_; }
   DoorCounters& counters() { return counters_; }

@@ -6,6 +6,7 @@
 #include "absl/synchronization/notification.h"
 #include "proto/support/status_macros.h"
 #include "server/gdb/door_core.h"
+#include "server/gdb/foresight.h"
 #include "server/gdb/io_thread.h"
 #include "server/gdb/stream_transport.h"
 
@@ -56,15 +57,21 @@ absl::StatusOr<std::unique_ptr<ClientStream>> Door::AttachStream(Attachment atta
     absl::Notification made;
     absl::Status status;
   };
+  const bool foresees = events.ahead_to_client != nullptr;
   auto transport = std::make_shared<StreamTransport>(std::move(events));
   auto decision = std::make_shared<Decision>();
-  asio::post(io_thread_.context(), [core = core_, transport, decision, attachment] {
+  asio::post(io_thread_.context(), [core = core_, transport, decision, attachment, foresees] {
     auto client = std::make_shared<Client>(core, attachment, transport);
     transport->SetClient(client);
     core->Add(client);
-    core->Claim(client, [core, client, decision](absl::Status status) {
+    core->Claim(client, [core, client, transport, decision, foresees](absl::Status status) {
       if (status.ok()) {
         client->Admitted();
+        if (foresees) {
+          client->Begin(std::make_shared<Foresight>(
+              core->shared_channel(),
+              [transport](Ahead ahead) { transport->SendAhead(std::move(ahead)); }));
+        }
       } else {
         ++core->counters().refused_clients;
         core->Remove(client);

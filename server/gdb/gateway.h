@@ -20,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/gdb/ahead.h"
 #include "server/gdb/client_policy.h"
 #include "server/gdb/reserved_port.h"
 #include "server/gdb/stub_link.h"
@@ -72,10 +73,13 @@ class Door {
   DoorCounters counters() const;
 
   struct StreamEvents {
-    // Both on the I/O thread, the second once and last: note it and return. Not called after
+    // All on the I/O thread, `closed` once and last: note it and return. Not called after
     // ~ClientStream.
     std::function<void(std::string bytes)> to_client;
     std::function<void()> closed;
+    // When set, the guest is halted at once, nothing is acknowledged, and the client is told what
+    // it has not asked yet, in order with the bytes.
+    std::function<void(Ahead)> ahead_to_client = nullptr;
   };
   //   FAILED_PRECONDITION  kHolderBusy, metadata holder: another client is attached
   //   or what the policy's Admit says

@@ -30,6 +30,9 @@ class StreamTransport final : public Transport {
   void Send(std::string bytes) override {
     if (const auto to_client = events_.to_client) to_client(std::move(bytes));
   }
+  void SendAhead(Ahead ahead) {
+    if (const auto ahead_to_client = events_.ahead_to_client) ahead_to_client(std::move(ahead));
+  }
   void Finish() override { Abort(); }
   void Abort() override {
     const auto closed = std::exchange(events_, {}).closed;

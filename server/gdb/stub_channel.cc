@@ -65,9 +65,11 @@ void StubChannel::Handshake(std::function<void(absl::Status)> done) {
                    [self, done](absl::StatusOr<std::string> features) {
                      if (!features.ok()) return done(features.status());
                      self->ReadFeatures(*features);
-                     self->Exchange(
-                         "qXfer:features:read:target.xml:0,ffb",
-                         [done](absl::StatusOr<std::string> xml) { done(xml.status()); });
+                     self->Exchange("qXfer:features:read:target.xml:0,ffb",
+                                    [self, done](absl::StatusOr<std::string> xml) {
+                                      if (xml.ok()) self->ReadArchitecture(*xml);
+                                      done(xml.status());
+                                    });
                    });
   });
 }
@@ -86,6 +88,20 @@ void StubChannel::ReadFeatures(std::string_view answer) {
   }
 }
 
+void StubChannel::ReadArchitecture(std::string_view description) {
+  static constexpr struct {
+    std::string_view name;
+    RegisterNumbers registers;
+  } kArchitectures[] = {
+      {"<architecture>i386:x86-64</architecture>", {.pc = 16, .sp = 7}},
+      {"<architecture>aarch64</architecture>", {.pc = 32, .sp = 31}},
+      {"<architecture>riscv:rv64</architecture>", {.pc = 32, .sp = 2}},
+  };
+  for (const auto& known : kArchitectures) {
+    if (description.find(known.name) != std::string_view::npos) registers_ = &known.registers;
+  }
+}
+
 void StubChannel::Close() {
   closing_ = true;
   Lose();
@@ -93,6 +109,12 @@ void StubChannel::Close() {
 
 void StubChannel::Exchange(std::string payload, ReplyHandler handler) {
   queue_.push_back({RequestKind::kExchange, rsp::Encode(payload), nullptr, std::move(handler)});
+  Pump();
+}
+
+void StubChannel::Monitor(std::string_view line, ReplyHandler handler) {
+  queue_.push_back({RequestKind::kExchange, rsp::Encode("qRcmd," + rsp::HexEncode(line)), nullptr,
+                    std::move(handler), std::string()});
   Pump();
 }
 
@@ -216,10 +238,15 @@ void StubChannel::HandlePacket(const std::string& payload) {
     });
     return;
   }
+  if (current_ && current_->printed && payload[0] == 'O' && payload != "OK") {
+    *current_->printed += rsp::HexDecode(payload.substr(1)).value_or("");
+    return;
+  }
   if (current_) {
     Request answered = std::move(*current_);
     current_.reset();
-    answered.handler(payload);
+    const bool printed = answered.printed && payload == "OK";
+    answered.handler(printed ? *std::move(answered.printed) : payload);
   } else {
     HandleStop(payload);
   }

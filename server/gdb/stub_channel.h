@@ -40,6 +40,12 @@ namespace kdbg::gdb {
 
 class IoThread;
 
+// Where `p` finds what every architecture has, and, with 8 bytes for each before it, `g`.
+struct RegisterNumbers {
+  int pc;
+  int sp;
+};
+
 class StubChannel : public std::enable_shared_from_this<StubChannel> {
  public:
   using ReplyHandler = std::function<void(absl::StatusOr<std::string>)>;
@@ -54,6 +60,9 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
 
   // One request; FAILED_PRECONDITION (kWrongState) if the guest runs when its turn comes.
   void Exchange(std::string payload, ReplyHandler handler);
+  // A line for QEMU's own monitor and what it prints. It is a console on the host: nothing that a
+  // client said may be part of the line.
+  void Monitor(std::string_view line, ReplyHandler handler);
   // A packet that makes the guest run. `started` when it has been sent; `ended` with the packet
   // that ends the run: a stop reply or the stub's refusal.
   void Resume(std::string payload, std::function<void(absl::Status)> started, ReplyHandler ended);
@@ -63,6 +72,9 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
   // What the stub's qSupported said; the longest payload it takes and gives.
   const std::vector<std::string>& features() const { return features_; }
   std::size_t packet_size() const { return packet_size_; }
+  // Of the architecture that its target description names; null: one we do not know.
+  const RegisterNumbers* registers() const { return registers_; }
+  asio::any_io_executor executor() { return socket_.get_executor(); }
 
   // From any thread.
   bool running() const;
@@ -80,6 +92,7 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
     std::string frame;
     std::function<void(absl::Status)> started;
     ReplyHandler handler;
+    std::optional<std::string> printed = std::nullopt;  // by the monitor, so far
   };
 
   asio::awaitable<void> ReadLoop();
@@ -92,6 +105,7 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
   void ExpectHaltSoon();
   void Lose();
   void ReadFeatures(std::string_view answer);
+  void ReadArchitecture(std::string_view description);
   void SetRunning(bool running, const std::optional<StopReply>& stop);
 
   asio::local::stream_protocol::socket socket_;
@@ -114,6 +128,7 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
   std::vector<StopHandler> halt_waiters_;
   std::vector<std::string> features_;
   std::size_t packet_size_ = 1024;
+  const RegisterNumbers* registers_ = nullptr;
 
   Subscribers<const StopReply&> on_stop_;
   Subscribers<> on_lost_;

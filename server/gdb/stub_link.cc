@@ -131,17 +131,12 @@ absl::StatusOr<std::string> StubLink::ReadMemory(std::uint64_t address, std::siz
 
 absl::StatusOr<std::uint64_t> StubLink::ReadRegister(int number) {
   KDBG_ASSIGN_OR_RETURN(const std::string reply, Request(fmt::format("p{:x}", number)));
-  const std::optional<std::string> bytes = rsp::HexDecode(reply);
-  if (!bytes || bytes->empty() || bytes->size() > sizeof(std::uint64_t)) {
+  const std::optional<std::uint64_t> value = rsp::ParseRegister(reply);
+  if (!value) {
     return absl::InternalError(
         fmt::format("the gdb stub cannot read register {}: it says '{}'", number, reply));
   }
-  // In target order; both architectures are little-endian.
-  std::uint64_t value = 0;
-  for (auto byte = bytes->rbegin(); byte != bytes->rend(); ++byte) {
-    value = value << 8 | static_cast<unsigned char>(*byte);
-  }
-  return value;
+  return *value;
 }
 
 absl::Status StubLink::Continue() {

@@ -15,6 +15,8 @@ using GdbTalk = Talk<v1::GdbClientFrame, v1::GdbServerFrame>;
 
 // FAILED_PRECONDITION (kHolderBusy, metadata holder) while another gdb is attached.
 absl::StatusOr<std::unique_ptr<GdbTalk>> MakeGdbTalk(std::shared_ptr<gdb::Door> door,
-                                                     const std::string& user, Waker waker);
+                                                     const std::string& user,
+                                                     const v1::GdbClientFrame::Start& start,
+                                                     Waker waker);
 
 }  // namespace kdbg::service

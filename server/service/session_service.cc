@@ -326,7 +326,8 @@ grpc::ServerBidiReactor<v1::GdbClientFrame, v1::GdbServerFrame>* SessionServiceI
                          KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
                                                Find(call, first.start().name()));
                          KDBG_ASSIGN_OR_RETURN(auto door, sessions_.door(session.id));
-                         return MakeGdbTalk(std::move(door), call.user(), std::move(waker));
+                         return MakeGdbTalk(std::move(door), call.user(), first.start(),
+                                            std::move(waker));
                        });
 }
 

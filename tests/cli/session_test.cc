@@ -145,9 +145,9 @@ TEST_F(SessionTest, ASignalAlsoGivesTheTerminalBack) {
   EXPECT_FALSE(terminal.IsRaw());
 }
 
-TEST_F(SessionTest, GdbPipeCarriesBytesBothWays) {
-  EXPECT_EQ(Run({"gdb-pipe", "s-1"}, "$qSupported#37").out, "$qSupported#37");
-  EXPECT_EQ(state().gdb_input, "$qSupported#37");
+TEST_F(SessionTest, GdbPipeCarriesPacketsBothWays) {
+  EXPECT_EQ(Run({"gdb-pipe", "s-1"}, "+$qSupported#37").out, "+$qSupported#37");
+  EXPECT_EQ(state().gdb_input, "$qSupported#37") << "acknowledged here, not there";
 }
 
 TEST_F(SessionTest, AHeldSessionIsBusyAndNamesTheHolder) {
@@ -247,7 +247,7 @@ TEST_F(GdbTest, ForwardServesOneGdbAfterAnother) {
   char address[64] = {};
   ASSERT_GT(::read(read_end.get(), address, sizeof address - 1), 0);
   const int port = PortIn("urls " + std::string(address));
-  for (const std::string packet : {"$first#00", "$second#00"}) {
+  for (const std::string packet : {"$first#28", "$second#7c"}) {
     UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in to = {};
     to.sin_family = AF_INET;
@@ -255,9 +255,14 @@ TEST_F(GdbTest, ForwardServesOneGdbAfterAnother) {
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     ASSERT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
     ASSERT_EQ(::write(fd.get(), packet.data(), packet.size()), static_cast<ssize_t>(packet.size()));
-    char echoed[64] = {};
-    ASSERT_GT(::read(fd.get(), echoed, sizeof echoed - 1), 0);
-    EXPECT_EQ(echoed, packet);
+    std::string received;
+    char bytes[64];
+    while (received.size() <= packet.size()) {
+      const ssize_t size = ::read(fd.get(), bytes, sizeof bytes);
+      ASSERT_GT(size, 0) << received;
+      received.append(bytes, static_cast<std::size_t>(size));
+    }
+    EXPECT_EQ(received, "+" + packet);
   }
   process.Signal(SIGINT);
   EXPECT_EQ(process.Wait().code, 130);

@@ -149,11 +149,16 @@ void FakeStub::Execute(const std::string& payload) {
   if (payload == "c" || payload == "s" || payload.rfind("vCont;", 0) == 0) {
     if (refuse_to_start_) return;
     running_ = true;
+    if (guest_ != nullptr) {
+      if (const std::string stop = guest_->Run(payload); !stop.empty()) Stop(stop);
+      return;
+    }
     const bool step = payload == "s" || payload.rfind("vCont;s", 0) == 0;
     if (step || (hit_on_continue_ && !breakpoints_.empty())) Stop("T05thread:01;");
     return;
   }
-  Send(Answer(payload));
+  if (guest_ == nullptr) return Send(Answer(payload));
+  for (const std::string& packet : guest_->Answer(payload)) Send(packet);
 }
 
 std::string FakeStub::Answer(const std::string& payload) {
@@ -216,6 +221,10 @@ void FakeStub::Mute(bool mute) {
 void FakeStub::SetReply(std::string packet, std::string reply) {
   absl::MutexLock lock(&mutex_);
   replies_[std::move(packet)] = std::move(reply);
+}
+void FakeStub::SetGuest(StubGuest* guest) {
+  absl::MutexLock lock(&mutex_);
+  guest_ = guest;
 }
 void FakeStub::HitBreakpoint() {
   absl::MutexLock lock(&mutex_);

@@ -19,6 +19,16 @@
 
 namespace kdbg {
 
+// A guest behind the stub, called on the stub's thread.
+class StubGuest {
+ public:
+  virtual ~StubGuest() = default;
+  // The packets that answer `packet`.
+  virtual std::vector<std::string> Answer(const std::string& packet) = 0;
+  // Runs it, and the stop reply; empty: it runs until it is interrupted.
+  virtual std::string Run(const std::string& packet) = 0;
+};
+
 class FakeStub {
  public:
   explicit FakeStub(std::string socket_path);
@@ -29,6 +39,7 @@ class FakeStub {
   void RefuseToStart(bool refuse);  // a continue is acknowledged and has no effect
   void Mute(bool mute);             // swallow requests unanswered
   void SetReply(std::string packet, std::string reply);
+  void SetGuest(StubGuest* guest);  // who answers from now on, instead of the little below
   void HitBreakpoint();             // T05, if running
   void SendRaw(std::string bytes);  // whatever to the client
   void Die();                       // as QEMU killed
@@ -75,6 +86,7 @@ class FakeStub {
   int received_sum_ ABSL_GUARDED_BY(mutex_) = 0;
   std::set<std::string> breakpoints_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> packets_ ABSL_GUARDED_BY(mutex_);
+  StubGuest* guest_ ABSL_GUARDED_BY(mutex_) = nullptr;
   std::map<std::string, std::string> replies_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

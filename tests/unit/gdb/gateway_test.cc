@@ -14,8 +14,8 @@
 #include "proto/rsp/hex.h"
 #include "server/gdb/io_thread.h"
 #include "tests/support/fake_stub.h"
-#include "tests/unit/gdb/gdb_client.h"
-#include "tests/unit/gdb/temp_socket.h"
+#include "tests/support/gdb_client.h"
+#include "tests/support/temp_socket.h"
 
 namespace kdbg::gdb {
 namespace {

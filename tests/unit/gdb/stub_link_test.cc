@@ -18,7 +18,7 @@
 #include "server/gdb/io_thread.h"
 #include "server/gdb/stub_channel.h"
 #include "tests/support/fake_stub.h"
-#include "tests/unit/gdb/temp_socket.h"
+#include "tests/support/temp_socket.h"
 
 namespace kdbg::gdb {
 namespace {
