@@ -43,6 +43,14 @@ void AddRepeated(CLI::App* command, const std::string& name, std::vector<std::st
   command->add_option(name, values, meaning + "; repeatable")->allow_extra_args(false);
 }
 
+void AddPrivate(CLI::App* command, bool& is_private, std::vector<std::string>& readers) {
+  CLI::Option* flag =
+      command->add_flag("--private", is_private, "for you, those you name and admins only");
+  command->add_option("--share-with", readers, "an account that may read it; repeatable")
+      ->allow_extra_args(false)
+      ->needs(flag);
+}
+
 // What decides a config.
 void AddConfigOptions(CLI::App* command, KernelBuildOptions& options) {
   command->add_option("--arch", options.architecture, "x86_64, arm64 or riscv64");
@@ -59,7 +67,7 @@ void AddKernelOptions(CLI::App* command, KernelBuildOptions& options) {
   command->add_option("--sha256", options.source.sha256, "what the tarball of a URL must hash to");
   AddRepeated(command, "--patch", options.source.patches,
               "a patch, mail or mailbox to apply to the source, as git am would");
-  command->add_flag("--private", options.is_private, "for you and admins only");
+  AddPrivate(command, options.is_private, options.readers);
   command->add_flag("--clean", options.clean, "start from an empty build directory");
   command->add_flag("--no-cache", options.skip_cache, "compile even what the store has");
 }
@@ -120,7 +128,7 @@ void AddInitramfs(Grammar& grammar) {
   AddRepeated(build, "--set", options->config_items, "CONFIG_X=y of BusyBox");
   build->add_option("--compress", options->compression,
                     "auto (what the kernel of --modules unpacks; else none), none, gzip or zstd");
-  build->add_flag("--private", options->is_private, "for you and admins only");
+  AddPrivate(build, options->is_private, options->readers);
   build->add_flag("--clean", options->clean, "start from an empty build directory");
   build->add_flag("--no-cache", options->skip_cache, "compile even what the store has");
   build->add_flag("--detach", options->detach, "do not wait for it");
@@ -152,6 +160,14 @@ void AddBuild(Grammar& grammar) {
                  kBuildHelp, BuildCancel);
   AddOneArgument(grammar, noun, "rm", "forget a build that has ended", "BUILD", kBuildHelp,
                  BuildDelete);
+  auto share = std::make_shared<BuildShareOptions>();
+  CLI::App* share_command = grammar.Command(
+      noun, "share", "let a colleague see a private build and use what it made",
+      "  kdbgctl build share embargoed alice\n  kdbgctl build share embargoed alice --take-back\n",
+      [=](Context& context) { return BuildShare(context, *share); });
+  share_command->add_option("BUILD", share->build, kBuildHelp)->required();
+  share_command->add_option("USER", share->user, "an account on the server's host")->required();
+  share_command->add_flag("--take-back", share->take_back, "no longer");
 }
 
 constexpr char kArtifactHelp[] = "an artifact's id, or a build's id or name";

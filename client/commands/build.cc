@@ -1,6 +1,7 @@
 #include "client/commands/build.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "client/commands/build_watch.h"
 #include "client/commands/lookup.h"
@@ -48,6 +49,7 @@ Details BuildDetails(const v1::Build& build) {
           {"Workspace", build.workspace()},
           {"Log", build.log_size_bytes() > 0 ? Bytes(build.log_size_bytes()) : ""},
           {"Owner", fmt::format("{}{}", build.owner(), build.private_() ? " (private)" : "")},
+          {"Readers", fmt::format("{}", fmt::join(build.readers(), ", "))},
           {"Created", Moment(build.create_time())}};
 }
 
@@ -78,6 +80,18 @@ CommandEnd BuildList(Context& context, Owners owners) {
 
 CommandEnd BuildShow(Context& context, const std::string& text) {
   KDBG_ASSIGN_OR_RETURN(const v1::Build build, FindBuild(context, text));
+  context.output().Resource(build, build.name(), BuildDetails(build));
+  return kExitDone;
+}
+
+CommandEnd BuildShare(Context& context, const BuildShareOptions& options) {
+  KDBG_ASSIGN_OR_RETURN(const v1::Build found, FindBuild(context, options.build));
+  v1::ShareBuildRequest request;
+  request.set_name(found.name());
+  request.set_user(options.user);
+  request.set_take_back(options.take_back);
+  KDBG_ASSIGN_OR_RETURN(const v1::Build build, context.Call<v1::BuildService>(
+                                                   &v1::BuildService::Stub::ShareBuild, request));
   context.output().Resource(build, build.name(), BuildDetails(build));
   return kExitDone;
 }

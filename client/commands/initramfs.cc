@@ -72,6 +72,7 @@ CommandEnd InitramfsBuild(Context& context, const InitramfsBuildOptions& options
   build.set_source(source.name());
   build.set_display_name(options.name);
   build.set_private_(options.is_private);
+  for (const std::string& user : options.readers) build.add_readers(user);
   return StartBuild(context, build, options.detach ? Detach::kYes : Detach::kNo);
 }
 

@@ -19,6 +19,7 @@ struct InitramfsBuildOptions {
   std::string modules;
   std::string compression;
   bool is_private = false;
+  std::vector<std::string> readers;
   bool detach = false;
   bool clean = false;
   bool skip_cache = false;

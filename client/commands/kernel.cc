@@ -51,6 +51,7 @@ absl::StatusOr<v1::Build> MakeBuild(Context& context, const KernelBuildOptions& 
   build.set_display_name(options.name);
   if (options.name.empty()) build.set_workspace(LineOfWorkOf(options.source));
   build.set_private_(options.is_private);
+  for (const std::string& user : options.readers) build.add_readers(user);
   KDBG_ASSIGN_OR_RETURN(const v1::Source source, ImportSource(context, options.source));
   if (source.state() == v1::Source::FAILED) failed = ReportSource(context, source);
   build.set_source(source.name());

@@ -18,6 +18,7 @@ struct KernelBuildOptions {
   std::vector<std::string> config_items;
   std::vector<std::string> make_variables;
   bool is_private = false;
+  std::vector<std::string> readers;
   bool detach = false;
   bool clean = false;
   bool skip_cache = false;

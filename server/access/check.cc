@@ -24,7 +24,8 @@ Relation RelationTo(const Principal& principal, const Resource& resource) {
   switch (resource.kind) {
     case ResourceKind::kBuild:
     case ResourceKind::kArtifact:
-      return resource.is_private ? Relation::kStranger : Relation::kReader;
+      return resource.is_private && resource.shared == Sharing::kNone ? Relation::kStranger
+                                                                      : Relation::kReader;
     case ResourceKind::kSession:
       if (resource.shared == Sharing::kControl) return Relation::kController;
       return resource.shared == Sharing::kRead ? Relation::kReader : Relation::kStranger;

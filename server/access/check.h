@@ -1,9 +1,9 @@
 // Who may do what: the one pure decision every RPC goes through. No state, no I/O, any thread.
 //
 // An owner may do everything to what is theirs; an admin may do everything; a viewer only looks.
-// Builds and artifacts that are not private are read and used by all. Sessions are shared one by
-// one. Sources and uploads are their owner's. What a caller may not even see answers NOT_FOUND, so
-// that names of hidden things do not leak.
+// Builds and artifacts that are not private are read and used by all, those that are by colleagues
+// their owner named. Sessions are shared one by one. Sources and uploads are their owner's. What a
+// caller may not even see answers NOT_FOUND, so that names of hidden things do not leak.
 #pragma once
 
 #include <sys/types.h>
@@ -52,6 +52,7 @@ struct Resource {
   std::string owner;  // empty for a collection and for the server
   bool is_private = false;
   Sharing shared = Sharing::kNone;
+  std::string made_by = {};  // "builds/b-7" of an artifact: whoever was granted that may read this
 };
 
 // OK, or PERMISSION_DENIED (metadata user, verb, resource; the message says whom to ask), or

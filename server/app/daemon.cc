@@ -12,6 +12,7 @@
 #include "proto/support/default_paths.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
+#include "server/access/grants.h"
 #include "server/access/owner_uids.h"
 #include "server/access/users.h"
 #include "server/app/housekeeping.h"
@@ -64,10 +65,11 @@ int Processors() { return std::max(1, static_cast<int>(std::thread::hardware_con
 
 std::vector<state::Migration> AllMigrations() {
   std::vector<state::Migration> all;
-  for (const auto& some : {access::OwnerUids::Migrations(), store::ArtifactStore::Migrations(),
-                           source::UploadStore::Migrations(), source::SourceCatalog::Migrations(),
-                           source::Workspaces::Migrations(), source::SeedStore::Migrations(),
-                           build::Builds::Migrations(), session::SessionMigrations()}) {
+  for (const auto& some : {access::OwnerUids::Migrations(), access::Grants::Migrations(),
+                           store::ArtifactStore::Migrations(), source::UploadStore::Migrations(),
+                           source::SourceCatalog::Migrations(), source::Workspaces::Migrations(),
+                           source::SeedStore::Migrations(), build::Builds::Migrations(),
+                           session::SessionMigrations()}) {
     all.insert(all.end(), some.begin(), some.end());
   }
   return all;
@@ -160,6 +162,7 @@ class Daemon::Parts {
   std::unique_ptr<host::RunnerClient> runner_;
   std::unique_ptr<state::Database> database_;
   std::unique_ptr<access::OwnerUids> owner_uids_;
+  std::unique_ptr<access::Grants> grants_;
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
@@ -269,6 +272,7 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remote
   const std::vector<state::Migration> migrations = AllMigrations();
   KDBG_ASSIGN_OR_RETURN(database_, state::Database::Open(paths_.database, migrations));
   owner_uids_ = std::make_unique<access::OwnerUids>(*database_, OwnerUidRange(config.server));
+  KDBG_ASSIGN_OR_RETURN(grants_, access::Grants::Open(*database_));
   KDBG_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(paths_.store));
   artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
   KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(paths_.store));
@@ -388,7 +392,7 @@ service::ServerFacts Daemon::Parts::Facts(const config::Config& config) const {
 absl::Status Daemon::Parts::Serve(const config::Config& config) {
   users_ = std::make_unique<access::Users>(access::PolicyFrom(config.access), accounts_, clock_,
                                            ::geteuid());
-  gate_ = std::make_unique<service::CallGate>(*users_, clock_, service::GateLimits{});
+  gate_ = std::make_unique<service::CallGate>(*users_, *grants_, clock_, service::GateLimits{});
   source_service_ = std::make_unique<service::SourceServiceImpl>(
       *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_);
   build_service_ = std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,

@@ -197,8 +197,13 @@ absl::StatusOr<std::vector<BuildRecord>> BuildTable::List(const Builds::ListQuer
   std::string condition = "1";
   std::vector<state::Value> values;
   if (query.owner) {
-    condition = query.include_shared ? "(owner = ? OR is_private = 0)" : "owner = ?";
+    condition = query.include_shared ? fmt::format("(owner = ? OR is_private = 0 OR id IN ({}))",
+                                                   state::Placeholders(query.granted.size()))
+                                     : "owner = ?";
     values.push_back(ToValue(*query.owner));
+    if (query.include_shared) {
+      for (const std::string& id : query.granted) values.push_back(ToValue(id));
+    }
   }
   if (query.unfinished) {
     condition += " AND state IN (?, ?)";

@@ -104,6 +104,8 @@ class Builds {
   struct ListQuery {
     std::optional<std::string> owner;  // absent: everybody's
     bool include_shared = false;       // with owner: also what others do not keep private
+    std::vector<std::string> granted =
+        {};                            // with include_shared: these of the others' private ones
     bool unfinished = false;           // only those that have not ended
     std::int64_t before_sequence = 0;  // 0: from the newest
     int limit = 50;

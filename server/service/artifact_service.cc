@@ -57,6 +57,10 @@ grpc::ServerUnaryReactor* ArtifactServiceImpl::ListArtifacts(
                         request->all_owners() && call.principal().role == access::Role::kAdmin;
                     if (!everything) list.owner = call.user();
                     list.include_shared = request->all_owners();
+                    if (list.include_shared) {
+                      list.granted = GrantedIds(gate_.grants(), call.user(), kArtifacts);
+                      list.granted_builds = GrantedIds(gate_.grants(), call.user(), kBuilds);
+                    }
                     list.before_sequence = page.before_sequence;
                     list.limit = page.size + 1;
                     KDBG_ASSIGN_OR_RETURN(auto artifacts, artifacts_.List(list));

@@ -88,6 +88,21 @@ absl::Status BuildServiceImpl::CheckInputs(const Call& call, build::BuildRequest
   return absl::OkStatus();
 }
 
+absl::Status BuildServiceImpl::CheckReader(const Call& call, const std::string& user,
+                                           std::string_view field) const {
+  if (user == call.user()) return InvalidField(field, user, "it is theirs already");
+  if (gate_.users().CouldBe(user)) return absl::OkStatus();
+  return InvalidField(field, user, fmt::format("this host has no account {}", user));
+}
+
+v1::Build BuildServiceImpl::Describe(const build::BuildRecord& build) const {
+  v1::Build message = ToMessage(build, clock_.Now());
+  for (std::string& user : gate_.grants().UsersOf(message.name())) {
+    message.add_readers(std::move(user));
+  }
+  return message;
+}
+
 grpc::ServerUnaryReactor* BuildServiceImpl::CreateBuild(Context* context,
                                                         const v1::CreateBuildRequest* request,
                                                         v1::Build* response) {
@@ -96,9 +111,20 @@ grpc::ServerUnaryReactor* BuildServiceImpl::CreateBuild(Context* context,
                     KDBG_RETURN_IF_ERROR(call.CheckCollection());
                     KDBG_ASSIGN_OR_RETURN(build::BuildRequest wanted, RequestOf(*request));
                     KDBG_RETURN_IF_ERROR(CheckInputs(call, &wanted));
+                    const auto& readers = request->build().readers();
+                    if (!readers.empty() && !wanted.is_private) {
+                      return InvalidField("build.readers", readers.Get(0),
+                                          "everybody can read a build that is not private");
+                    }
+                    for (const std::string& user : readers) {
+                      KDBG_RETURN_IF_ERROR(CheckReader(call, user, "build.readers"));
+                    }
                     KDBG_ASSIGN_OR_RETURN(const build::BuildRecord build,
                                           builds_.Create(call.user(), std::move(wanted)));
-                    *response = ToMessage(build, clock_.Now());
+                    for (const std::string& user : readers) {
+                      KDBG_RETURN_IF_ERROR(Grant(build, user));
+                    }
+                    *response = Describe(build);
                     return absl::OkStatus();
                   });
 }
@@ -110,7 +136,7 @@ grpc::ServerUnaryReactor* BuildServiceImpl::GetBuild(Context* context,
                   [this, request, response](Call& call) -> absl::Status {
                     KDBG_ASSIGN_OR_RETURN(const build::BuildRecord build,
                                           Find(call, request->name()));
-                    *response = ToMessage(build, clock_.Now());
+                    *response = Describe(build);
                     return absl::OkStatus();
                   });
 }
@@ -130,11 +156,14 @@ grpc::ServerUnaryReactor* BuildServiceImpl::ListBuilds(Context* context,
             request->all_owners() && call.principal().role == access::Role::kAdmin;
         if (!everything) list.owner = call.user();
         list.include_shared = request->all_owners();
+        if (list.include_shared) {
+          list.granted = GrantedIds(gate_.grants(), call.user(), kBuilds);
+        }
         list.before_sequence = page.before_sequence;
         list.limit = page.size + 1;
         KDBG_ASSIGN_OR_RETURN(auto builds, builds_.List(list));
         response->set_next_page_token(CutPage(page, query, &builds));
-        for (const auto& build : builds) *response->add_builds() = ToMessage(build, clock_.Now());
+        for (const auto& build : builds) *response->add_builds() = Describe(build);
         return absl::OkStatus();
       });
 }
@@ -150,7 +179,7 @@ grpc::ServerWriteReactor<v1::Build>* BuildServiceImpl::WatchBuild(
             builds_.Subscribe(build.id, [flag](const build::BuildRecord&) { flag->Raise(); });
         const auto load = [this, id = build.id](v1::Build* next) -> absl::StatusOr<bool> {
           KDBG_ASSIGN_OR_RETURN(const build::BuildRecord now, builds_.Get(id));
-          *next = ToMessage(now, clock_.Now());
+          *next = Describe(now);
           return build::IsFinal(now.state);
         };
         return std::make_unique<SnapshotFeed<v1::Build>>(flag, std::move(changes), load);
@@ -180,7 +209,7 @@ grpc::ServerUnaryReactor* BuildServiceImpl::CancelBuild(Context* context,
                     KDBG_ASSIGN_OR_RETURN(const build::BuildRecord build,
                                           Find(call, request->name()));
                     KDBG_ASSIGN_OR_RETURN(const build::BuildRecord ended, builds_.Cancel(build.id));
-                    *response = ToMessage(ended, clock_.Now());
+                    *response = Describe(ended);
                     return absl::OkStatus();
                   });
 }
@@ -193,8 +222,45 @@ grpc::ServerUnaryReactor* BuildServiceImpl::DeleteBuild(Context* context,
                     const auto build = Find(call, request->name());
                     if (absl::IsNotFound(build.status())) return call.CheckGone();
                     KDBG_RETURN_IF_ERROR(build.status());
-                    return builds_.Delete(build->id);
+                    KDBG_RETURN_IF_ERROR(builds_.Delete(build->id));
+                    return gate_.grants().Forget(ResourceName(kBuilds, build->id));
                   });
+}
+
+// One that was answered with the artifact of an earlier build shares that artifact as well.
+absl::Status BuildServiceImpl::Grant(const build::BuildRecord& build, const std::string& user) {
+  if (!build.artifact_id.empty()) {
+    KDBG_RETURN_IF_ERROR(gate_.grants().Grant(ResourceName(kArtifacts, build.artifact_id), user));
+  }
+  return gate_.grants().Grant(ResourceName(kBuilds, build.id), user);
+}
+
+grpc::ServerUnaryReactor* BuildServiceImpl::ShareBuild(Context* context,
+                                                       const v1::ShareBuildRequest* request,
+                                                       v1::Build* response) {
+  return RunUnary(
+      gate_, context, Rpc("BuildService/ShareBuild"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const build::BuildRecord build, Find(call, request->name()));
+        const std::string name = ResourceName(kBuilds, build.id);
+        if (request->take_back()) {
+          KDBG_RETURN_IF_ERROR(gate_.grants().TakeBack(name, request->user()));
+          if (!build.artifact_id.empty()) {
+            KDBG_RETURN_IF_ERROR(gate_.grants().TakeBack(
+                ResourceName(kArtifacts, build.artifact_id), request->user()));
+          }
+        } else {
+          if (!build.request.is_private) {
+            return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+                             fmt::format("{} is not private: everybody can read it", name),
+                             {{"resource", name}});
+          }
+          KDBG_RETURN_IF_ERROR(CheckReader(call, request->user(), "user"));
+          KDBG_RETURN_IF_ERROR(Grant(build, request->user()));
+        }
+        *response = Describe(build);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerBidiReactor<v1::ConfigureKernelRequest, v1::ConfigureKernelResponse>*

@@ -42,6 +42,8 @@ class BuildServiceImpl final : public v1::BuildService::CallbackService {
                                         v1::Build* response) override;
   grpc::ServerUnaryReactor* DeleteBuild(Context* context, const v1::DeleteBuildRequest* request,
                                         google::protobuf::Empty* response) override;
+  grpc::ServerUnaryReactor* ShareBuild(Context* context, const v1::ShareBuildRequest* request,
+                                       v1::Build* response) override;
   grpc::ServerBidiReactor<v1::ConfigureKernelRequest, v1::ConfigureKernelResponse>* ConfigureKernel(
       Context* context) override;
 
@@ -50,6 +52,9 @@ class BuildServiceImpl final : public v1::BuildService::CallbackService {
   absl::StatusOr<build::BuildRecord> Find(Call& call, const std::string& name);
   absl::Status CheckSource(const Call& call, const std::string& id);
   absl::Status CheckInputs(const Call& call, build::BuildRequest* request);
+  absl::Status CheckReader(const Call& call, const std::string& user, std::string_view field) const;
+  absl::Status Grant(const build::BuildRecord& build, const std::string& user);
+  v1::Build Describe(const build::BuildRecord& build) const;
 
   CallGate& gate_;
   build::Builds& builds_;

@@ -97,13 +97,20 @@ std::optional<std::string> CallGate::closed() const {
 
 absl::Status Call::Check(const access::Resource& resource) {
   checked_ = true;
-  return access::Check(principal_, rule_->verb, resource);
+  return access::Check(principal_, rule_->verb, AsMet(resource));
+}
+
+access::Resource Call::AsMet(access::Resource resource) const {
+  const bool granted = resource.is_private && (grants_->Has(resource.name, principal_.user) ||
+                                               grants_->Has(resource.made_by, principal_.user));
+  if (granted) resource.shared = access::Sharing::kRead;
+  return resource;
 }
 
 absl::Status Call::CheckCollection() { return Check(CollectionOf(*rule_)); }
 
 absl::Status Call::CheckAlso(access::Verb verb, const access::Resource& resource) const {
-  return access::Check(principal_, verb, resource);
+  return access::Check(principal_, verb, AsMet(resource));
 }
 
 absl::Status Call::CheckGone() {
@@ -112,11 +119,13 @@ absl::Status Call::CheckGone() {
 }
 
 bool Call::MaySee(const access::Resource& resource) const {
-  return access::Check(principal_, access::Verb::kSee, resource).ok();
+  return access::Check(principal_, access::Verb::kSee, AsMet(resource)).ok();
 }
 
-CallGate::CallGate(access::Users& users, const Clock& clock, const GateLimits& limits)
+CallGate::CallGate(access::Users& users, access::Grants& grants, const Clock& clock,
+                   const GateLimits& limits)
     : users_(users),
+      grants_(grants),
       clock_(clock),
       limits_(limits),
       calls_(limits.call_threads, limits.max_queued_calls),
@@ -133,7 +142,7 @@ absl::StatusOr<Call> CallGate::Enter(const RpcRule& rule, const std::string& pee
                      "no identity came with the call: connect through the server's own unix "
                      "socket, or through ssh://HOST");
   }
-  Call call(rule, std::move(principal), clock_.Monotonic());
+  Call call(rule, std::move(principal), grants_, clock_.Monotonic());
   absl::Status status =
       draining_ ? DrainingError()
                 : access::CheckRole(call.principal(), rule.verb, CollectionName(rule.kind));

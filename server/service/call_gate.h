@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/access/check.h"
+#include "server/access/grants.h"
 #include "server/access/users.h"
 #include "server/base/clock.h"
 #include "server/service/executor.h"
@@ -47,11 +48,16 @@ class Call {
 
  private:
   friend class CallGate;
-  Call(const RpcRule& rule, access::Principal principal, absl::Duration begin)
-      : rule_(&rule), principal_(std::move(principal)), begin_(begin) {}
+  Call(const RpcRule& rule, access::Principal principal, const access::Grants& grants,
+       absl::Duration begin)
+      : rule_(&rule), principal_(std::move(principal)), grants_(&grants), begin_(begin) {}
+
+  // With what its owner granted the caller.
+  access::Resource AsMet(access::Resource resource) const;
 
   const RpcRule* rule_;
   access::Principal principal_;
+  const access::Grants* grants_;
   absl::Duration begin_;
   bool checked_ = false;
 };
@@ -84,7 +90,8 @@ struct GateLimits {
 
 class CallGate {
  public:
-  CallGate(access::Users& users, const Clock& clock, const GateLimits& limits);
+  CallGate(access::Users& users, access::Grants& grants, const Clock& clock,
+           const GateLimits& limits);
 
   // UNAUTHENTICATED without an identity, UNAVAILABLE (kDraining), PERMISSION_DENIED for the role.
   absl::StatusOr<Call> Enter(const RpcRule& rule, const std::string& peer);
@@ -103,12 +110,14 @@ class CallGate {
   std::optional<std::string> closed() const;
 
   access::Users& users() { return users_; }
+  access::Grants& grants() { return grants_; }
 
   Executor& calls() { return calls_; }
   Executor& streams() { return streams_; }
 
  private:
   access::Users& users_;
+  access::Grants& grants_;
   const Clock& clock_;
   const GateLimits limits_;
   std::atomic<bool> draining_ = false;

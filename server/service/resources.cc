@@ -34,6 +34,7 @@ access::Resource ResourceOf(const store::Artifact& artifact) {
   access::Resource resource =
       Make(access::ResourceKind::kArtifact, kArtifacts, artifact.id, artifact.owner);
   resource.is_private = artifact.is_private;
+  resource.made_by = ResourceName(kBuilds, artifact.build_id);
   return resource;
 }
 
@@ -47,6 +48,15 @@ access::Resource ResourceOf(const session::SessionRecord& record, std::string_vi
                           : access::Sharing::kRead;
   }
   return resource;
+}
+
+std::vector<std::string> GrantedIds(const access::Grants& grants, std::string_view user,
+                                    std::string_view collection) {
+  std::vector<std::string> ids;
+  for (const std::string& name : grants.ResourcesOf(user)) {
+    if (auto id = ParseResourceName(collection, name); id.ok()) ids.push_back(*std::move(id));
+  }
+  return ids;
 }
 
 }  // namespace kdbg::service

@@ -35,6 +35,7 @@ inline constexpr RpcRule kRpcTable[] = {
     {"BuildService/ReadBuildLog", access::Verb::kRead, access::ResourceKind::kBuild},
     {"BuildService/CancelBuild", access::Verb::kControl, access::ResourceKind::kBuild},
     {"BuildService/DeleteBuild", access::Verb::kDelete, access::ResourceKind::kBuild},
+    {"BuildService/ShareBuild", access::Verb::kShare, access::ResourceKind::kBuild},
     {"BuildService/ConfigureKernel", access::Verb::kCreate, access::ResourceKind::kBuild},
 
     {"ArtifactService/GetArtifact", access::Verb::kSee, access::ResourceKind::kArtifact},

@@ -326,6 +326,12 @@ absl::StatusOr<UniqueFd> LockState(const std::string& path) {
 
 }  // namespace
 
+std::string Placeholders(std::size_t count) {
+  std::string all;
+  for (std::size_t i = 0; i < count; ++i) all += i == 0 ? "?" : ",?";
+  return all;
+}
+
 Value ToValue(absl::Time time) { return static_cast<std::int64_t>(absl::ToUnixMicros(time)); }
 
 Value ToValue(std::optional<absl::Time> time) { return time ? ToValue(*time) : Value(Null{}); }

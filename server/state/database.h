@@ -48,6 +48,9 @@ requires std::is_integral_v<T> || std::is_enum_v<T> Value ToValue(T number) {
   return static_cast<std::int64_t>(number);
 }
 
+// "?,?,?" for as many, as in `IN (?,?,?)`.
+std::string Placeholders(std::size_t count);
+
 // One row of an answer; valid only inside the callback. Columns count from 0.
 class Row {
  public:

@@ -226,8 +226,17 @@ absl::StatusOr<std::vector<Artifact>> ArtifactStore::List(const ListQuery& query
   std::vector<state::Value> values = {state::ToValue(query.before_sequence),
                                       state::ToValue(query.limit)};
   if (query.owner) {
-    sql += query.include_shared ? " AND (owner = ?3 OR private = 0)" : " AND owner = ?3";
+    sql += query.include_shared
+               ? fmt::format(" AND (owner = ?3 OR private = 0 OR id IN ({}) OR build_id IN ({}))",
+                             state::Placeholders(query.granted.size()),
+                             state::Placeholders(query.granted_builds.size()))
+               : " AND owner = ?3";
     values.push_back(state::ToValue(*query.owner));
+    if (query.include_shared) {
+      for (const auto* ids : {&query.granted, &query.granted_builds}) {
+        for (const std::string& id : *ids) values.push_back(state::ToValue(id));
+      }
+    }
   }
   if (query.kind) sql += fmt::format(" AND kind = {}", static_cast<int>(*query.kind));
   sql += " ORDER BY sequence DESC LIMIT ?2";

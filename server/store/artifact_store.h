@@ -78,6 +78,9 @@ class ArtifactStore {
   struct ListQuery {
     std::optional<std::string> owner = std::nullopt;  // absent: everybody's
     bool include_shared = false;  // with owner: also what others do not keep private
+    // With include_shared: also these, and what these builds made.
+    std::vector<std::string> granted = {};
+    std::vector<std::string> granted_builds = {};
     std::optional<ArtifactKind> kind = std::nullopt;
     std::int64_t before_sequence = 0;  // 0: from the newest
     int limit = 50;

@@ -39,7 +39,7 @@ std::unique_ptr<state::Database> OpenDatabase(const std::filesystem::path& path)
   for (const auto& part : {store::ArtifactStore::Migrations(), source::UploadStore::Migrations(),
                            source::SourceCatalog::Migrations(), source::Workspaces::Migrations(),
                            source::SeedStore::Migrations(), build::Builds::Migrations(),
-                           session::SessionMigrations()}) {
+                           session::SessionMigrations(), access::Grants::Migrations()}) {
     migrations.insert(migrations.end(), part.begin(), part.end());
   }
   return Need(state::Database::Open(path, migrations), "database");
@@ -75,6 +75,7 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   const std::filesystem::path& root = directory_.path();
   std::filesystem::create_directories(allowed_path());
   database_ = OpenDatabase(root / "state.db");
+  grants_ = Need(access::Grants::Open(*database_), "grants");
   blobs_ = Need(store::BlobStore::Open(root / "blobs"), "blobs");
   artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
   uploads_ = Need(source::UploadStore::Open(root / "uploads", *database_, clock_, {}), "uploads");
@@ -111,7 +112,7 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   session_limits.last_port = 24999;
   sessions_ = Need(session::Sessions::Open(*session_parts_, session_limits), "sessions");
 
-  gate_ = std::make_unique<service::CallGate>(users_, clock_, service::GateLimits{});
+  gate_ = std::make_unique<service::CallGate>(users_, *grants_, clock_, service::GateLimits{});
   retention_ = std::make_unique<store::Retention>(*artifacts_, clock_, store::RetentionPolicy{});
   services_.push_back(std::make_unique<service::SourceServiceImpl>(
       *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_));

@@ -115,6 +115,7 @@ class TestDaemon {
   TestAccounts accounts_;
   access::Users users_;
   std::unique_ptr<state::Database> database_;
+  std::unique_ptr<access::Grants> grants_;
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<store::ArtifactStore> artifacts_;

@@ -196,7 +196,7 @@ class ToyServer {
  public:
   explicit ToyServer(GateLimits limits = {}, RelayLimits relay = {},
                      const std::filesystem::path& runtime = {})
-      : gate(users, clock, limits),
+      : gate(users, *grants, clock, limits),
         server_service(gate),
         session_service(gate),
         source_service(gate) {
@@ -220,6 +220,9 @@ class ToyServer {
   SystemClock clock;
   TestAccounts accounts;
   access::Users users{TestAccounts::Policy(), accounts, clock, ::getuid()};
+  std::unique_ptr<state::Database> database =
+      *state::Database::Open(directory.path() / "state.db", access::Grants::Migrations());
+  std::unique_ptr<access::Grants> grants = *access::Grants::Open(*database);
   CallGate gate;
   ToyServerService server_service;
   ToySessionService session_service;

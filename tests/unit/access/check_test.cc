@@ -67,6 +67,9 @@ TEST(CheckTest, BuildsAndArtifactsAreReadByAllUnlessPrivate) {
       EXPECT_EQ(OutcomesByRole(row.verb, build), row.read);
       build.is_private = true;
       EXPECT_EQ(OutcomesByRole(row.verb, build), row.hidden);
+      build.shared = Sharing::kRead;
+      EXPECT_EQ(OutcomesByRole(row.verb, build), row.read);
+      build.shared = Sharing::kNone;
       build.owner = "alice";
       EXPECT_EQ(OutcomesByRole(row.verb, build), row.own);
     }

@@ -65,6 +65,7 @@ const std::map<std::string, Row> kMatrix = {
     {"BuildService/ReadBuildLog", kSee},
     {"BuildService/CancelBuild", kControlUnshared},
     {"BuildService/DeleteBuild", kOwnersOnly},
+    {"BuildService/ShareBuild", kOwnersOnly},
     {"BuildService/ConfigureKernel", kMake},
 
     {"ArtifactService/GetArtifact", kSee},
