@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +30,23 @@ inline constexpr std::string_view kDomainPrefix = "kdbg-";
 enum class Accelerator { kKvm, kTcg };
 
 std::string_view ToString(Accelerator accelerator);  // "kvm", "tcg"
+
+// A file that is a machine's memory, of exactly that size. The guest's uid must be able to open it
+// for reading and writing, also where it is only read: sealed memory can be both.
+struct MemoryFile {
+  enum class Access {
+    kShared,   // what the guest writes is in the file
+    kPrivate,  // copied on write
+  };
+  std::filesystem::path path;
+  Access access = Access::kPrivate;
+};
+
+// What a machine begins with: a reset, or the state that LoadState brings.
+enum class Beginning { kReset, kLoadedState };
+
+// kIdle: runs when nobody else wants the processor.
+enum class Priority { kNormal, kIdle };
 
 // All that makes one machine. Files are used in place and never given away: QEMU must be able to
 // read them.
@@ -49,6 +67,16 @@ struct DomainSpec {
   std::filesystem::path console_socket;
   std::filesystem::path gdb_socket;      // in a directory that the guest's uid can write to
   std::optional<host::Identity> run_as;  // absent: the hypervisor's own choice
+  std::optional<MemoryFile> memory_file = std::nullopt;  // absent: memory of its own
+  Beginning beginning = Beginning::kReset;
+  Priority priority = Priority::kNormal;
+};
+
+// Where state passes between kdbgd and the QEMU of one machine, for the length of one call. Nothing
+// is there before or after it.
+struct StateChannel {
+  std::filesystem::path socket;  // SaveState: in a folder of ours; LoadState: in one of the guest's
+  std::optional<host::Identity> run_as;  // the machine's
 };
 
 enum class DomainState { kPaused, kRunning, kCrashed, kGone };
@@ -87,6 +115,20 @@ class Hypervisor {
   virtual absl::Status Suspend(std::string_view name) = 0;
   virtual absl::Status Resume(std::string_view name) = 0;
   virtual absl::StatusOr<std::vector<OwnDomain>> ListOwn() = 0;
+
+  // Writes the state of a halted machine to `file`: devices, CPUs, and the memory unless that is a
+  // shared MemoryFile. The machine stays halted and can go on.
+  //   FAILED_PRECONDITION  kHypervisorRefused: it cannot be saved; the text says why
+  //   CANCELLED            by `cancel`
+  virtual absl::Status SaveState(std::string_view name, const StateChannel& channel, int file,
+                                 std::stop_token cancel) = 0;
+  // Brings a machine made with Beginning::kLoadedState where the one was that `file` is from; its
+  // CPUs are not started. Only a machine of the same shape and the same emulator can take a state;
+  // one that cannot is gone when this fails.
+  //   FAILED_PRECONDITION  kHypervisorRefused: the state does not fit
+  virtual absl::Status LoadState(std::string_view name, const StateChannel& channel, int file) = 0;
+  // Which emulator runs guests of `architecture` now; states go from one to the same only.
+  virtual absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) = 0;
 
   using EventListener = std::function<void(const DomainEvent&)>;
   // Events of all domains of ours, until the subscription is dropped.

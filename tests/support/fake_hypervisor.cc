@@ -1,11 +1,16 @@
 #include "tests/support/fake_hypervisor.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "proto/contract/error.h"
+#include "proto/support/file.h"
 #include "proto/support/status_macros.h"
+#include "proto/support/unique_fd.h"
 
 namespace kdbg {
 
@@ -77,6 +82,61 @@ absl::StatusOr<std::vector<vm::OwnDomain>> FakeHypervisor::ListOwn() {
   std::vector<vm::OwnDomain> own;
   for (const auto& [name, domain] : domains_) own.push_back(domain);
   return own;
+}
+
+std::vector<std::string> FakeHypervisor::loaded() const {
+  absl::MutexLock lock(&mutex_);
+  return loaded_;
+}
+
+void FakeHypervisor::SetEmulatorVersion(std::string version) {
+  absl::MutexLock lock(&mutex_);
+  version_ = std::move(version);
+}
+
+absl::Status FakeHypervisor::SaveState(std::string_view name, const vm::StateChannel& /*channel*/,
+                                       int file, std::stop_token cancel) {
+  absl::MutexLock lock(&mutex_);
+  KDBG_RETURN_IF_ERROR(failure_);
+  if (cancel.stop_requested()) return absl::CancelledError("given up");
+  if (!domains_.contains(name)) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kVmLost, "it is gone");
+  }
+  const auto spec = std::find_if(created_.rbegin(), created_.rend(),
+                                 [&](const vm::DomainSpec& made) { return made.name == name; });
+  if (spec->memory_file && spec->memory_file->access == vm::MemoryFile::Access::kShared) {
+    const UniqueFd memory(::open(spec->memory_file->path.c_str(), O_RDWR | O_CLOEXEC));
+    KDBG_RETURN_IF_ERROR(WriteAll(memory.get(), kMemoryMark));
+  }
+  std::string state = fmt::format("QEVM version {} of {}", version_, spec->kernel.string());
+  state += std::string("\x0bglobalstate\0\0\0\0\0\0\0\1\0\0\0\6", 24) + "debug";
+  state.resize(state.size() + 95);
+  return WriteAll(file, state);
+}
+
+absl::Status FakeHypervisor::LoadState(std::string_view name, const vm::StateChannel& /*channel*/,
+                                       int file) {
+  std::string state(std::size_t{1} << 20, '\0');
+  const ssize_t size = ::pread(file, state.data(), state.size(), 0);
+  state.resize(static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+  {
+    absl::MutexLock lock(&mutex_);
+    KDBG_RETURN_IF_ERROR(failure_);
+    loaded_.push_back(state);
+    if (state.starts_with(fmt::format("QEVM version {} ", version_)) &&
+        state.find("debug") == std::string::npos) {
+      return absl::OkStatus();
+    }
+  }
+  Drop(name, "failed");
+  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHypervisorRefused,
+                   "the machine does not take this state");
+}
+
+absl::StatusOr<std::string> FakeHypervisor::EmulatorVersion(Architecture /*architecture*/) {
+  absl::MutexLock lock(&mutex_);
+  KDBG_RETURN_IF_ERROR(failure_);
+  return version_;
 }
 
 Subscription FakeHypervisor::Subscribe(EventListener listener) {

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <map>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,9 @@
 #include "server/vm/hypervisor.h"
 
 namespace kdbg {
+
+// What a guest with shared memory has written into it when it is saved.
+inline constexpr std::string_view kMemoryMark = "this machine has run";
 
 class FakeHypervisor final : public vm::Hypervisor {
  public:
@@ -35,6 +39,10 @@ class FakeHypervisor final : public vm::Hypervisor {
   void TellStopped(std::string_view name);
 
   std::vector<vm::DomainSpec> created() const;  // all ever, oldest first
+  // The states given to LoadState, oldest first.
+  std::vector<std::string> loaded() const;
+  // From now on; a state of another version is refused by LoadState, which ends the machine.
+  void SetEmulatorVersion(std::string version);
 
   absl::Status CreatePaused(const vm::DomainSpec& spec) override;
   absl::Status Destroy(std::string_view name) override;
@@ -42,6 +50,12 @@ class FakeHypervisor final : public vm::Hypervisor {
   absl::Status Suspend(std::string_view name) override;
   absl::Status Resume(std::string_view name) override;
   absl::StatusOr<std::vector<vm::OwnDomain>> ListOwn() override;
+  // A state as QEMU makes them, of `name` halted at a breakpoint. With shared memory, the guest has
+  // written kMemoryMark at its start.
+  absl::Status SaveState(std::string_view name, const vm::StateChannel& channel, int file,
+                         std::stop_token cancel) override;
+  absl::Status LoadState(std::string_view name, const vm::StateChannel& channel, int file) override;
+  absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) override;
   [[nodiscard]] Subscription Subscribe(EventListener listener) override;
   std::string Uri() const override { return "fake:///"; }
 
@@ -53,6 +67,8 @@ class FakeHypervisor final : public vm::Hypervisor {
   mutable absl::Mutex mutex_;
   absl::Status failure_ ABSL_GUARDED_BY(mutex_);
   std::vector<vm::DomainSpec> created_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> loaded_ ABSL_GUARDED_BY(mutex_);
+  std::string version_ ABSL_GUARDED_BY(mutex_) = "7.2";
   std::map<std::string, vm::OwnDomain, std::less<>> domains_ ABSL_GUARDED_BY(mutex_);
 };
 

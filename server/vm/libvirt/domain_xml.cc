@@ -30,6 +30,15 @@ void AddMetadata(pugi::xml_node domain, const DomainSpec& spec, std::string_view
   guest.append_attribute("owner").set_value(spec.owner.c_str());
 }
 
+// By scheduling class: it needs no control groups.
+void AddIdlePriority(pugi::xml_node domain, const DomainSpec& spec) {
+  pugi::xml_node tuning = domain.append_child("cputune");
+  pugi::xml_node cpus =
+      AddWith(tuning, "vcpusched", "vcpus", fmt::format("0-{}", spec.vcpu_count - 1));
+  cpus.append_attribute("scheduler").set_value("idle");
+  AddWith(tuning, "emulatorsched", "scheduler", "idle");
+}
+
 void AddBoot(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node os = domain.append_child("os");
   pugi::xml_node type = AddWith(os, "type", "arch", std::string(traits.libvirt_arch));
@@ -90,11 +99,26 @@ std::string EscapeComma(std::string_view text) {
   return escaped;
 }
 
-void AddStub(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
+// Under one id in every guest, whatever holds it: a state names the memory it belongs to.
+std::string MemoryObject(const DomainSpec& spec) {
+  const std::int64_t bytes = spec.memory_mib << 20;
+  if (!spec.memory_file) return fmt::format("memory-backend-ram,id=kdbg-ram,size={}", bytes);
+  return fmt::format("memory-backend-file,id=kdbg-ram,size={},mem-path={},share={}", bytes,
+                     EscapeComma(spec.memory_file->path.string()),
+                     spec.memory_file->access == MemoryFile::Access::kShared ? "on" : "off");
+}
+
+void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node command_line = domain.append_child("qemu:commandline");
   const std::string chardev = fmt::format("socket,id=kdbg-gdb,path={},server=on,wait=off",
                                           EscapeComma(spec.gdb_socket.string()));
-  std::vector<std::string> arguments = {"-chardev", chardev, "-gdb", "chardev:kdbg-gdb"};
+  std::vector<std::string> arguments = {"-chardev", chardev,
+                                        "-gdb",     "chardev:kdbg-gdb",
+                                        "-object",  MemoryObject(spec),
+                                        "-machine", "memory-backend=kdbg-ram"};
+  if (spec.beginning == Beginning::kLoadedState) {
+    arguments.insert(arguments.end(), {"-incoming", "defer"});
+  }
   if (traits.panic_device == PanicDevice::kPci) {
     // libvirt 9.0 does not know this device, but understands its event.
     arguments.insert(arguments.end(), {"-device", "pvpanic-pci"});
@@ -114,10 +138,14 @@ std::string DomainXml(const DomainSpec& spec, std::string_view instance) {
   domain.append_attribute("xmlns:qemu").set_value(kQemuNamespace);
   AddText(domain, "name", spec.name);
   if (!spec.uuid.empty()) AddText(domain, "uuid", spec.uuid);
+  // Another in every guest, so that the kernel of a clone sees that it is one and seeds itself
+  // anew.
+  if (traits.acpi) domain.append_child("genid");
   AddMetadata(domain, spec, instance);
   pugi::xml_node memory = AddWith(domain, "memory", "unit", "MiB");
   memory.text().set(static_cast<long long>(spec.memory_mib));
   domain.append_child("vcpu").text().set(spec.vcpu_count);
+  if (spec.priority == Priority::kIdle) AddIdlePriority(domain, spec);
   AddBoot(domain, spec, traits);
   AddFeatures(domain, traits);
   AddCpu(domain, spec, traits);
@@ -135,7 +163,7 @@ std::string DomainXml(const DomainSpec& spec, std::string_view instance) {
     label.append_attribute("relabel").set_value("no");
     AddText(label, "label", fmt::format("+{}:+{}", spec.run_as->uid, spec.run_as->gid));
   }
-  AddStub(domain, spec, traits);
+  AddArguments(domain, spec, traits);
   std::ostringstream text;
   document.save(text, "  ", pugi::format_indent | pugi::format_no_declaration);
   return text.str();

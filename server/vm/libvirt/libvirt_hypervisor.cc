@@ -16,6 +16,7 @@
 #include "proto/support/status_macros.h"
 #include "server/host/emulator.h"
 #include "server/observe/log.h"
+#include "server/vm/libvirt/domain_state.h"
 #include "server/vm/libvirt/domain_xml.h"
 #include "server/vm/libvirt/embedded_root.h"
 
@@ -318,6 +319,14 @@ absl::StatusOr<DomainHandle> LibvirtHypervisor::Find(const Connection& connectio
                    fmt::format("the domain {} was not made by this kdbgd and is left alone", name));
 }
 
+absl::StatusOr<DomainHandle> LibvirtHypervisor::Need(const Connection& connection,
+                                                     std::string_view name) {
+  KDBG_ASSIGN_OR_RETURN(DomainHandle domain, Find(connection, name));
+  if (domain != nullptr) return domain;
+  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kVmLost,
+                   fmt::format("{} is gone", name));
+}
+
 absl::Status LibvirtHypervisor::Refuse(const DomainSpec& spec) const {
   if (root_ && ::geteuid() == 0 && (!spec.run_as || spec.run_as->uid == 0)) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHypervisorRefused,
@@ -380,20 +389,14 @@ absl::StatusOr<DomainState> LibvirtHypervisor::State(std::string_view name) {
 
 absl::Status LibvirtHypervisor::Suspend(std::string_view name) {
   KDBG_ASSIGN_OR_RETURN(const Connection current, connection());
-  KDBG_ASSIGN_OR_RETURN(const DomainHandle domain, Find(current, name));
-  if (domain == nullptr)
-    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kVmLost,
-                     fmt::format("{} is gone", name));
+  KDBG_ASSIGN_OR_RETURN(const DomainHandle domain, Need(current, name));
   if (virDomainSuspend(domain.get()) == 0) return absl::OkStatus();
   return LastLibvirtError(fmt::format("pausing {}", name));
 }
 
 absl::Status LibvirtHypervisor::Resume(std::string_view name) {
   KDBG_ASSIGN_OR_RETURN(const Connection current, connection());
-  KDBG_ASSIGN_OR_RETURN(const DomainHandle domain, Find(current, name));
-  if (domain == nullptr)
-    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kVmLost,
-                     fmt::format("{} is gone", name));
+  KDBG_ASSIGN_OR_RETURN(const DomainHandle domain, Need(current, name));
   if (virDomainResume(domain.get()) == 0) return absl::OkStatus();
   return LastLibvirtError(fmt::format("resuming {}", name));
 }
@@ -413,6 +416,24 @@ absl::StatusOr<std::vector<OwnDomain>> LibvirtHypervisor::ListOwn() {
   }
   std::free(listed);
   return own;
+}
+
+absl::Status LibvirtHypervisor::SaveState(std::string_view name, const StateChannel& channel,
+                                          int file, std::stop_token cancel) {
+  KDBG_ASSIGN_OR_RETURN(const Connection current, connection());
+  KDBG_ASSIGN_OR_RETURN(const DomainHandle domain, Need(current, name));
+  return SaveDomainState(domain.get(), channel, file, std::move(cancel));
+}
+
+absl::Status LibvirtHypervisor::LoadState(std::string_view name, const StateChannel& channel,
+                                          int file) {
+  KDBG_ASSIGN_OR_RETURN(const Connection current, connection());
+  KDBG_ASSIGN_OR_RETURN(const DomainHandle domain, Need(current, name));
+  return LoadDomainState(domain.get(), channel, file);
+}
+
+absl::StatusOr<std::string> LibvirtHypervisor::EmulatorVersion(Architecture architecture) {
+  return host::EmulatorVersion(architecture);
 }
 
 Subscription LibvirtHypervisor::Subscribe(EventListener listener) {

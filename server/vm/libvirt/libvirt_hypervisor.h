@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -46,6 +47,10 @@ class LibvirtHypervisor final : public Hypervisor {
   absl::Status Suspend(std::string_view name) override;
   absl::Status Resume(std::string_view name) override;
   absl::StatusOr<std::vector<OwnDomain>> ListOwn() override;
+  absl::Status SaveState(std::string_view name, const StateChannel& channel, int file,
+                         std::stop_token cancel) override;
+  absl::Status LoadState(std::string_view name, const StateChannel& channel, int file) override;
+  absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) override;
   [[nodiscard]] Subscription Subscribe(EventListener listener) override;
   std::string Uri() const override { return options_.uri; }
 
@@ -57,6 +62,8 @@ class LibvirtHypervisor final : public Hypervisor {
   absl::StatusOr<Connection> connection() ABSL_LOCKS_EXCLUDED(mutex_);
   // A null handle when there is none; FAILED_PRECONDITION when it is somebody else's.
   absl::StatusOr<DomainHandle> Find(const Connection& connection, std::string_view name);
+  // FAILED_PRECONDITION (kVmLost) when there is none.
+  absl::StatusOr<DomainHandle> Need(const Connection& connection, std::string_view name);
   std::optional<OwnDomain> Describe(virDomainPtr domain) const;
   absl::Status Refuse(const DomainSpec& spec) const;
   void Keep() ABSL_LOCKS_EXCLUDED(mutex_);

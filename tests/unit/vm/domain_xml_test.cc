@@ -134,5 +134,42 @@ TEST(DomainMetadataTest, OfSomebodyElseIsNotOurs) {
   EXPECT_FALSE(ParseDomainMetadata("").has_value());
 }
 
+TEST(DomainXmlTest, KeepsEveryGuestsMemoryUnderOneName) {
+  DomainSpec spec = Sample();
+  EXPECT_THAT(DomainXml(spec, "/s"), HasSubstr("memory-backend-ram,id=kdbg-ram,size=201326592"));
+  spec.memory_file = MemoryFile{.path = "/proc/1/fd/3", .access = MemoryFile::Access::kPrivate};
+  EXPECT_THAT(DomainXml(spec, "/s"),
+              HasSubstr("memory-backend-file,id=kdbg-ram,size=201326592,mem-path=/proc/1/fd/3,"
+                        "share=off"));
+  spec.memory_file->access = MemoryFile::Access::kShared;
+  EXPECT_THAT(DomainXml(spec, "/s"), HasSubstr("mem-path=/proc/1/fd/3,share=on"));
+  EXPECT_THAT(DomainXml(spec, "/s"), HasSubstr("memory-backend=kdbg-ram"));
+}
+
+TEST(DomainXmlTest, WaitsForAStateOnlyWhenOneWillCome) {
+  DomainSpec spec = Sample();
+  EXPECT_THAT(DomainXml(spec, "/s"), Not(HasSubstr("-incoming")));
+  spec.beginning = Beginning::kLoadedState;
+  EXPECT_THAT(DomainXml(spec, "/s"), HasSubstr("-incoming"));
+}
+
+TEST(DomainXmlTest, HasAGenerationOfItsOwnWhereThereIsAcpi) {
+  DomainSpec spec = Sample();
+  EXPECT_TRUE(Parsed(spec).child("domain").child("genid"));
+  spec.architecture = Architecture::kArm64;
+  EXPECT_FALSE(Parsed(spec).child("domain").child("genid"));
+}
+
+TEST(DomainXmlTest, RunsEveryCpuIdlyWhenAskedTo) {
+  DomainSpec spec = Sample();
+  EXPECT_FALSE(Parsed(spec).child("domain").child("cputune"));
+  spec.priority = Priority::kIdle;
+  const pugi::xml_document document = Parsed(spec);
+  const pugi::xml_node tuning = document.child("domain").child("cputune");
+  EXPECT_STREQ(tuning.child("vcpusched").attribute("vcpus").value(), "0-1");
+  EXPECT_STREQ(tuning.child("vcpusched").attribute("scheduler").value(), "idle");
+  EXPECT_STREQ(tuning.child("emulatorsched").attribute("scheduler").value(), "idle");
+}
+
 }  // namespace
 }  // namespace kdbg::vm
