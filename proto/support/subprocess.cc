@@ -122,6 +122,8 @@ Subprocess::~Subprocess() {
   Wait();
 }
 
+void Subprocess::Leave() { pid_ = -1; }
+
 void Subprocess::Signal(int signal_number) const {
   if (pid_ > 0 && !status_) ::kill(-pid_, signal_number);
 }

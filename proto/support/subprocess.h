@@ -43,6 +43,9 @@ class Subprocess {
   int pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }  // readable once the child has ended
 
+  // Lets the child go on when this handle goes; nobody waits for it.
+  void Leave();
+
   // To the process group of the child.
   void Signal(int signal_number) const;
 

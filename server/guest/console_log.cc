@@ -18,7 +18,29 @@ namespace {
 constexpr std::int64_t kBlock = 65536;  // a multiple of every file system's block
 constexpr std::int64_t kTailBytes = 16384;
 
+absl::Status CopyFrom(int from, const std::filesystem::path& to) {
+  const UniqueFd copy(::open(to.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+  if (!copy) return ErrnoError(errno, fmt::format("make {}", to.string()));
+  const off_t end = ::lseek(from, 0, SEEK_END);
+  off_t at = ::lseek(from, 0, SEEK_DATA);  // only the head can be a hole
+  if (at < 0) at = end;
+  for (off_t there = at; at < end;) {
+    const ssize_t copied =
+        ::copy_file_range(from, &at, copy.get(), &there, static_cast<std::size_t>(end - at), 0);
+    if (copied > 0 || (copied < 0 && errno == EINTR)) continue;
+    return ErrnoError(errno, fmt::format("copy a console log to {}", to.string()));
+  }
+  if (::ftruncate(copy.get(), end) != 0) return ErrnoError(errno, to.string());
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status CopyConsole(const std::filesystem::path& from, const std::filesystem::path& to) {
+  const UniqueFd log(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!log) return ErrnoError(errno, fmt::format("open {}", from.string()));
+  return CopyFrom(log.get(), to);
+}
 
 absl::StatusOr<std::shared_ptr<ConsoleLog>> ConsoleLog::Open(const std::filesystem::path& file,
                                                              IoWatcher& watcher,
@@ -77,6 +99,10 @@ std::string ConsoleLog::LastLines(int count) const {
     start = newline;
   }
   return start == tail->size() ? "" : tail->substr(start + 1);
+}
+
+absl::Status ConsoleLog::CopyTo(const std::filesystem::path& copy) const {
+  return CopyFrom(file_.get(), copy);
 }
 
 Subscription ConsoleLog::OnGrowth(std::function<void()> grown) {

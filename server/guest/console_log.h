@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/support/unique_fd.h"
 #include "server/base/subscribers.h"
@@ -38,6 +39,9 @@ class ConsoleLog {
   // The end of the log: at most this many lines, and 16 KiB, without carriage returns.
   std::string LastLines(int count) const;
 
+  // The whole of it as it is now, freed head included, as a new file that QEMU can append to.
+  absl::Status CopyTo(const std::filesystem::path& copy) const;
+
   // Called from the watcher's thread after bytes were added; many writes may come as one.
   [[nodiscard]] Subscription OnGrowth(std::function<void()> grown);
 
@@ -50,5 +54,8 @@ class ConsoleLog {
   Subscribers<> subscribers_;
   Subscription watch_;
 };
+
+// A new file with the bytes of a log at their offsets; what is a hole there is one here.
+absl::Status CopyConsole(const std::filesystem::path& from, const std::filesystem::path& to);
 
 }  // namespace kdbg::guest

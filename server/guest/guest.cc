@@ -1,5 +1,6 @@
 #include "server/guest/guest.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,9 +13,11 @@
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
+#include "proto/support/unique_fd.h"
 #include "server/gdb/io_thread.h"
 #include "server/gdb/stub_link.h"
 #include "server/guest/boot_run.h"
+#include "server/guest/saved_state.h"
 
 namespace kdbg::guest {
 namespace {
@@ -56,6 +59,15 @@ absl::Status RemoveDirectory(const std::filesystem::path& directory) {
   return ErrnoError(error.value(), fmt::format("remove {}", directory.string()));
 }
 
+// In our own directory, where only the listening daemon makes sockets.
+vm::StateChannel OutgoingState(const GuestSpec& spec) {
+  return {.socket = spec.directory / "state.sock", .run_as = spec.run_as};
+}
+// QEMU makes this one.
+vm::StateChannel IncomingState(const GuestSpec& spec) {
+  return {.socket = StubDirectory(spec.directory) / "state.sock", .run_as = spec.run_as};
+}
+
 vm::DomainSpec ToDomainSpec(const GuestSpec& spec) {
   return {.name = DomainName(spec),
           .uuid = "",
@@ -70,7 +82,10 @@ vm::DomainSpec ToDomainSpec(const GuestSpec& spec) {
           .console_log = ConsoleLogPath(spec.directory),
           .console_socket = ConsoleSocketPath(spec.directory),
           .gdb_socket = StubSocketPath(spec.directory),
-          .run_as = spec.run_as};
+          .run_as = spec.run_as,
+          .memory_file = spec.memory_file,
+          .beginning = vm::Beginning::kReset,
+          .priority = spec.priority};
 }
 
 GuestEvent::Kind ToGuestEvent(vm::DomainEvent::Kind kind) {
@@ -100,17 +115,44 @@ bool IsGuestFault(const absl::Status& status) {
 
 absl::StatusOr<std::unique_ptr<Guest>> Guest::Create(const GuestSpec& spec, const GuestHost& host,
                                                      GuestListener listener) {
+  return Begin(spec, nullptr, host, std::move(listener));
+}
+
+absl::StatusOr<std::unique_ptr<Guest>> Guest::Clone(const GuestSpec& spec,
+                                                    const MachineImage& image,
+                                                    const GuestHost& host, GuestListener listener) {
+  return Begin(spec, &image, host, std::move(listener));
+}
+
+absl::StatusOr<std::unique_ptr<Guest>> Guest::Begin(const GuestSpec& spec,
+                                                    const MachineImage* image,
+                                                    const GuestHost& host, GuestListener listener) {
   std::unique_ptr<Guest> guest(new Guest(spec, host));
   std::error_code error;
   const bool again = std::filesystem::exists(spec.directory, error);
   absl::Status made = MakeGuestDirectories(spec);
-  if (made.ok()) made = host.hypervisor.CreatePaused(ToDomainSpec(spec));
+  if (made.ok()) made = image == nullptr ? guest->MakeAtReset() : guest->MakeFrom(*image);
   if (made.ok()) made = guest->AttachTo(gdb::CpuState::kHalted, std::move(listener));
   if (made.ok()) return guest;
   guest.reset();
   // The first failure is the one to tell. What an earlier machine left is its console.
   (again ? EndMachine(spec, host) : Remove(spec, host)).IgnoreError();
   return made;
+}
+
+absl::Status Guest::MakeAtReset() { return host_.hypervisor.CreatePaused(ToDomainSpec(spec_)); }
+
+absl::Status Guest::MakeFrom(const MachineImage& image) {
+  if (!image.console.empty()) {
+    KDBG_RETURN_IF_ERROR(CopyConsole(image.console, ConsoleLogPath(spec_.directory)));
+  }
+  vm::DomainSpec domain = ToDomainSpec(spec_);
+  domain.memory_file = image.memory;
+  domain.beginning = vm::Beginning::kLoadedState;
+  const UniqueFd state(::open(image.state.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!state) return ErrnoError(errno, fmt::format("open {}", image.state.string()));
+  KDBG_RETURN_IF_ERROR(host_.hypervisor.CreatePaused(domain));
+  return host_.hypervisor.LoadState(domain.name, IncomingState(spec_), state.get());
 }
 
 absl::StatusOr<std::unique_ptr<Guest>> Guest::Adopt(const GuestSpec& spec, const GuestHost& host,
@@ -143,13 +185,17 @@ Guest::Guest(GuestSpec spec, const GuestHost& host) : spec_(std::move(spec)), ho
 
 Guest::~Guest() = default;
 
-absl::Status Guest::AttachTo(gdb::CpuState state, GuestListener listener) {
+void Guest::Listen(GuestListener listener) {
   events_ = host_.hypervisor.Subscribe(
       [name = DomainName(spec_), listener = std::move(listener)](const vm::DomainEvent& event) {
         if (event.name == name && listener) {
           listener(GuestEvent{.kind = ToGuestEvent(event.kind), .detail = event.detail});
         }
       });
+}
+
+absl::Status Guest::AttachTo(gdb::CpuState state, GuestListener listener) {
+  Listen(std::move(listener));
   KDBG_ASSIGN_OR_RETURN(console_, ConsoleLog::Open(ConsoleLogPath(spec_.directory), host_.watcher));
   KDBG_ASSIGN_OR_RETURN(
       stub_link_, gdb::StubLink::Connect(host_.io_thread, StubSocketPath(spec_.directory), state));
@@ -165,6 +211,16 @@ absl::StatusOr<StopReport> Guest::RunToStopPoint(const StopPoint& stop, absl::Du
 bool Guest::HasMachine() const {
   const auto state = host_.hypervisor.State(DomainName(spec_));
   return state.ok() && *state != vm::DomainState::kGone;
+}
+
+absl::Status Guest::Save(int file, std::stop_token cancel) {
+  if (stub_link_->running()) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+                     "a guest that runs cannot be saved; pause it first");
+  }
+  KDBG_RETURN_IF_ERROR(
+      host_.hypervisor.SaveState(DomainName(spec_), OutgoingState(spec_), file, std::move(cancel)));
+  return MarkPaused(file);
 }
 
 absl::Status Guest::Destroy() { return Remove(spec_, host_); }

@@ -1,10 +1,10 @@
 // One running guest: its machine, its one stub connection, its console. Knows no users and no
 // leases.
 //
-// Life: Create (or Adopt after a restart) -> RunToStopPoint -> lives on -> Destroy. The calls block
-// for as long as they say; they may come from any thread, one at a time (accessors at any time).
-// The destructor lets go of the machine and leaves it running, so that the next daemon adopts it;
-// Destroy ends it.
+// Life: Create (or Clone, or Adopt after a restart) -> RunToStopPoint -> lives on -> Destroy. The
+// calls block for as long as they say; they may come from any thread, one at a time (accessors at
+// any time). The destructor lets go of the machine and leaves it running, so that the next daemon
+// adopts it; Destroy ends it.
 #pragma once
 
 #include <cstdint>
@@ -71,6 +71,15 @@ struct GuestSpec {
   std::string command_line;  // from ComposeCommandLine
   std::optional<host::Identity> run_as;
   std::filesystem::path directory;  // the guest's own: made by Create, emptied by Destroy
+  std::optional<vm::MemoryFile> memory_file = std::nullopt;  // absent: memory of its own
+  vm::Priority priority = vm::Priority::kNormal;
+};
+
+// A machine at rest, from which any number of guests of its shape can go on.
+struct MachineImage {
+  std::filesystem::path state;           // from Guest::Save
+  std::optional<vm::MemoryFile> memory;  // absent: in `state`
+  std::filesystem::path console;  // what it had printed; may be empty: nothing is known of that
 };
 
 // What guests share and borrow; all of it outlives them.
@@ -107,6 +116,13 @@ class Guest {
   // fails. About 300 ms; errors as vm::Hypervisor::CreatePaused.
   static absl::StatusOr<std::unique_ptr<Guest>> Create(const GuestSpec& spec, const GuestHost& host,
                                                        GuestListener listener);
+  // The same, but the machine is where that of `image` was, and has printed what it had. Identity
+  // and random seed (where the kernel knows of generations) are its own. Errors also as
+  // vm::Hypervisor::LoadState.
+  static absl::StatusOr<std::unique_ptr<Guest>> Clone(const GuestSpec& spec,
+                                                      const MachineImage& image,
+                                                      const GuestHost& host,
+                                                      GuestListener listener);
   // Takes over a machine that an earlier daemon left; it goes on running or waiting as it was. A
   // panic nobody was there to see is an event once more. Of `spec`, the id, the directory and what
   // RunToStopPoint needs are read.
@@ -134,6 +150,15 @@ class Guest {
   absl::StatusOr<StopReport> RunToStopPoint(const StopPoint& stop, absl::Duration timeout,
                                             std::stop_token cancel);
 
+  // Writes what `image.state` of a Clone is to an empty file. The guest must be halted and stays
+  // so.
+  //   FAILED_PRECONDITION  kWrongState: it runs; else as vm::Hypervisor::SaveState
+  absl::Status Save(int file, std::stop_token cancel);
+
+  // From now on events go to `listener`; those between are lost, but a machine that is gone tells
+  // by its stub link.
+  void Listen(GuestListener listener);
+
   // Ends the machine and removes the directory; up to 2 s. Idempotent. An open console log can
   // still be read.
   absl::Status Destroy();
@@ -149,6 +174,12 @@ class Guest {
 
  private:
   Guest(GuestSpec spec, const GuestHost& host);
+  static absl::StatusOr<std::unique_ptr<Guest>> Begin(const GuestSpec& spec,
+                                                      const MachineImage* image,
+                                                      const GuestHost& host,
+                                                      GuestListener listener);
+  absl::Status MakeAtReset();
+  absl::Status MakeFrom(const MachineImage& image);
   absl::Status AttachTo(gdb::CpuState state, GuestListener listener);
 
   const GuestSpec spec_;
