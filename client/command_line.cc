@@ -268,6 +268,19 @@ void AddSessionShare(Grammar& grammar, CLI::App* noun) {
   command->add_flag("--take-back", share->take_back, "no longer")->excludes(control);
 }
 
+void AddSessionDump(Grammar& grammar, CLI::App* noun) {
+  auto dump = std::make_shared<SessionDumpOptions>();
+  CLI::App* command = grammar.Command(
+      noun, "dump", "its memory as an artifact: vmcore, and the vmlinux for it",
+      "  kdbgctl session dump vm-7\n"
+      "  kdbgctl session dump vm-7 --output /tmp/oops; cd /tmp/oops; gdb vmlinux vmcore\n",
+      [=](Context& context) { return SessionDump(context, *dump); });
+  command->add_option("SESSION", dump->session, kSessionHelp)->required();
+  command->add_option("--format", dump->format,
+                      "elf, for gdb (the default); kdump-zlib, smaller, for crash");
+  command->add_option("--output", dump->destination, "fetch it, too, into this directory");
+}
+
 void AddSession(Grammar& grammar) {
   CLI::App* noun = grammar.Noun("session", "guests on lease",
                                 "  kdbgctl session create\n  kdbgctl session list\n");
@@ -311,7 +324,8 @@ void AddSession(Grammar& grammar) {
       ->add_option("SESSION", *remove, "sessions' ids")
       ->required();
   AddSessionShare(grammar, noun);
-  for (const char* later : {"save", "restore", "dump"}) {
+  AddSessionDump(grammar, noun);
+  for (const char* later : {"save", "restore"}) {
     grammar.NotYet(noun, later);
   }
 }

@@ -14,31 +14,6 @@
 namespace kdbg::client {
 namespace {
 
-Details ArtifactDetails(const v1::Artifact& artifact) {
-  std::vector<Row> files;
-  for (const v1::ArtifactFile& file : artifact.files()) {
-    files.push_back({file.path(), Bytes(file.size_bytes()), file.sha256().substr(0, 12)});
-  }
-  std::string table =
-      files.empty() ? "" : FormatTable({{"PATH"}, {"SIZE", Align::kRight}, {"SHA256"}}, files);
-  if (!table.empty()) table.pop_back();
-  return {
-      {"Artifact", ShortName(artifact.name())},
-      {"Kind", v1::Artifact::Kind_Name(artifact.kind())},
-      {"Version", artifact.version()},
-      {"Architecture", ArchitectureName(artifact.architecture())},
-      {"GNU build id", artifact.build_id()},
-      {"Build", fmt::format("{}{}{}", ShortName(artifact.build()),
-                            artifact.display_name().empty() ? "" : ", ", artifact.display_name())},
-      {"Source", ShortName(artifact.source())},
-      {"Size", Bytes(artifact.size_bytes())},
-      {"Pinned by", fmt::format("{}", fmt::join(artifact.pins(), ", "))},
-      {"Owner", fmt::format("{}{}", artifact.owner(), artifact.private_() ? " (private)" : "")},
-      {"Created", Moment(artifact.create_time())},
-      {"Last used", Moment(artifact.last_used_time())},
-      {"Files", table}};
-}
-
 absl::StatusOr<std::vector<v1::ArtifactFile>> Choose(const v1::Artifact& artifact,
                                                      const std::vector<std::string>& paths) {
   if (paths.empty())
@@ -85,6 +60,31 @@ absl::Status FetchOne(Context& context, const v1::Artifact& artifact, const v1::
 }
 
 }  // namespace
+
+Details ArtifactDetails(const v1::Artifact& artifact) {
+  std::vector<Row> files;
+  for (const v1::ArtifactFile& file : artifact.files()) {
+    files.push_back({file.path(), Bytes(file.size_bytes()), file.sha256().substr(0, 12)});
+  }
+  std::string table =
+      files.empty() ? "" : FormatTable({{"PATH"}, {"SIZE", Align::kRight}, {"SHA256"}}, files);
+  if (!table.empty()) table.pop_back();
+  return {
+      {"Artifact", ShortName(artifact.name())},
+      {"Kind", v1::Artifact::Kind_Name(artifact.kind())},
+      {"Version", artifact.version()},
+      {"Architecture", ArchitectureName(artifact.architecture())},
+      {"GNU build id", artifact.build_id()},
+      {"Build", fmt::format("{}{}{}", ShortName(artifact.build()),
+                            artifact.display_name().empty() ? "" : ", ", artifact.display_name())},
+      {"Source", ShortName(artifact.source())},
+      {"Size", Bytes(artifact.size_bytes())},
+      {"Pinned by", fmt::format("{}", fmt::join(artifact.pins(), ", "))},
+      {"Owner", fmt::format("{}{}", artifact.owner(), artifact.private_() ? " (private)" : "")},
+      {"Created", Moment(artifact.create_time())},
+      {"Last used", Moment(artifact.last_used_time())},
+      {"Files", table}};
+}
 
 CommandEnd ArtifactList(Context& context, Owners owners) {
   v1::ListArtifactsRequest request;

@@ -18,6 +18,8 @@ struct ArtifactGetOptions {
   bool to_stdout = false;
 };
 
+Details ArtifactDetails(const v1::Artifact& artifact);
+
 CommandEnd ArtifactList(Context& context, Owners owners);
 CommandEnd ArtifactShow(Context& context, const std::string& artifact);
 CommandEnd ArtifactGet(Context& context, const ArtifactGetOptions& options);

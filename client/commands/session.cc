@@ -41,6 +41,21 @@ std::string StartTimes(const v1::Session& session) {
                      Elapsed(ToDuration(session.start_times().boot())));
 }
 
+std::string Origin(const v1::Session& session) {
+  switch (session.origin()) {
+    case v1::Session::COLD:
+      return "cold: it booted";
+    case v1::Session::CLONED:
+      return "cloned from a template";
+    case v1::Session::WARM:
+      return "cloned from a template, ahead of the request";
+    case v1::Session::RESTORED:
+      return "restored from a saved state";
+    default:
+      return "";
+  }
+}
+
 template <typename Request>
 CommandEnd ChangeAndShow(Context& context,
                          grpc::Status (v1::SessionService::Stub::*method)(grpc::ClientContext*,
@@ -75,6 +90,7 @@ Details SessionDetails(const v1::Session& session) {
                                 session.accelerator())},
           {"Command line", session.command_line()},
           {"Console", session.console_size_bytes() > 0 ? Bytes(session.console_size_bytes()) : ""},
+          {"Start", Origin(session)},
           {"Start took", StartTimes(session)},
           {"Owner", session.owner()},
           {"Shared with", Shares(session)},

@@ -44,6 +44,13 @@ struct SessionShareOptions {
 };
 CommandEnd SessionShare(Context& context, const SessionShareOptions& options);
 
+struct SessionDumpOptions {
+  std::string session;
+  std::string format;       // "elf", "kdump-zlib"
+  std::string destination;  // a directory for the files; empty: they stay on the server
+};
+CommandEnd SessionDump(Context& context, const SessionDumpOptions& options);
+
 Details SessionDetails(const v1::Session& session);
 
 }  // namespace kdbg::client

@@ -91,6 +91,7 @@ session::SessionLimits LimitsFrom(const config::Session& settings, std::int64_t 
   limits.quota.user = {.sessions = settings.user_sessions,
                        .vcpus = settings.user_vcpus,
                        .memory_mib = settings.user_memory_mib};
+  limits.template_memory_mib = settings.template_memory_mib;
   limits.gdb_host = settings.gdb_host;
   limits.first_port = settings.first_port;
   limits.last_port = settings.last_port;
@@ -365,7 +366,8 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
                                                  .guests_directory = paths_.guests,
                                                  .kvm_usable = kvm_.usable,
                                                  .kvm_reason = kvm_.reason,
-                                                 .guest_identity = identity},
+                                                 .guest_identity = identity,
+                                                 .templates_directory = paths_.templates},
                                                 LimitsFrom(config.session, memory.total_bytes)));
   return absl::OkStatus();
 }
@@ -399,7 +401,8 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
                                                                *uploads_, *editors_, clock_);
   artifact_service_ = std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_,
                                                                      *database_, *retention_);
-  session_service_ = std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_);
+  session_service_ =
+      std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_, *blobs_);
   server_service_ = std::make_unique<service::ServerServiceImpl>(*gate_, Facts(config), *builds_,
                                                                  *sessions_, clock_);
   service::GrpcServerOptions options;

@@ -24,6 +24,7 @@ absl::StatusOr<Paths> MakePaths(const config::Server& server) {
   paths.database = paths.state / "kdbgd.db";
   paths.store = paths.state / "store";
   paths.guests = paths.state / "guests";
+  paths.templates = paths.state / "templates";
   paths.libvirt = paths.state / "libvirt";
   paths.git = paths.state / "git";
   paths.uploads = paths.state / "uploads";
@@ -37,7 +38,7 @@ absl::StatusOr<Paths> MakePaths(const config::Server& server) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kPassable));
   }
   for (const auto& path : {paths.git, paths.uploads, paths.mirrors, paths.workspaces, paths.seeds,
-                           paths.gdb_indexes, paths.logs, paths.private_sockets}) {
+                           paths.gdb_indexes, paths.templates, paths.logs, paths.private_sockets}) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kClosed));
   }
   for (const std::string& address : server.listen) {

@@ -20,6 +20,7 @@ struct Paths {
   std::filesystem::path database;
   std::filesystem::path store;
   std::filesystem::path guests;
+  std::filesystem::path templates;
   std::filesystem::path libvirt;
   std::filesystem::path git;
   std::filesystem::path uploads;

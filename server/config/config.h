@@ -75,6 +75,8 @@ struct Session {
   int user_sessions = 0;
   int user_vcpus = 0;
   std::int64_t user_memory_mib = 0;
+  // Of what guests asked for again and again are cloned from; 0: every guest boots.
+  std::int64_t template_memory_mib = 1024;
 };
 
 struct Libvirt {

@@ -9,14 +9,17 @@
 #include <system_error>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "proto/contract/error.h"
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
 #include "proto/support/unique_fd.h"
+#include "server/base/ids.h"
 #include "server/gdb/io_thread.h"
 #include "server/gdb/stub_link.h"
 #include "server/guest/boot_run.h"
+#include "server/guest/core_file.h"
 #include "server/guest/saved_state.h"
 
 namespace kdbg::guest {
@@ -213,11 +216,28 @@ bool Guest::HasMachine() const {
   return state.ok() && *state != vm::DomainState::kGone;
 }
 
+absl::Status Guest::CheckHalted(std::string_view what) const {
+  if (!stub_link_->running()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+                   fmt::format("a guest that runs cannot be {}; pause it first", what));
+}
+
+absl::StatusOr<UniqueFd> Guest::DumpMemory(vm::DumpFormat format) {
+  KDBG_RETURN_IF_ERROR(CheckHalted("dumped"));
+  const std::filesystem::path file = spec_.directory / NewId("dump");
+  const absl::Cleanup remove = [&file] {
+    std::error_code ignored;
+    std::filesystem::remove(file, ignored);
+  };
+  KDBG_RETURN_IF_ERROR(host_.hypervisor.DumpMemory(DomainName(spec_), format, file));
+  UniqueFd dump(::open(file.c_str(), O_RDWR | O_CLOEXEC));
+  if (!dump) return ErrnoError(errno, fmt::format("open {}", file.string()));
+  if (format == vm::DumpFormat::kElf) KDBG_RETURN_IF_ERROR(AddKernelAddresses(dump.get()));
+  return dump;
+}
+
 absl::Status Guest::Save(int file, std::stop_token cancel) {
-  if (stub_link_->running()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
-                     "a guest that runs cannot be saved; pause it first");
-  }
+  KDBG_RETURN_IF_ERROR(CheckHalted("saved"));
   KDBG_RETURN_IF_ERROR(
       host_.hypervisor.SaveState(DomainName(spec_), OutgoingState(spec_), file, std::move(cancel)));
   return MarkPaused(file);

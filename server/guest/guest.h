@@ -22,6 +22,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "proto/contract/architecture.h"
+#include "proto/support/unique_fd.h"
 #include "server/base/subscribers.h"
 #include "server/guest/command_line.h"
 #include "server/guest/console_input.h"
@@ -155,6 +156,10 @@ class Guest {
   //   FAILED_PRECONDITION  kWrongState: it runs; else as vm::Hypervisor::SaveState
   absl::Status Save(int file, std::stop_token cancel);
 
+  // Its memory, as a file without a name; the guest must be halted and stays so.
+  //   FAILED_PRECONDITION  kWrongState: it runs; else as vm::Hypervisor::DumpMemory
+  absl::StatusOr<UniqueFd> DumpMemory(vm::DumpFormat format);
+
   // From now on events go to `listener`; those between are lost, but a machine that is gone tells
   // by its stub link.
   void Listen(GuestListener listener);
@@ -180,6 +185,7 @@ class Guest {
                                                       GuestListener listener);
   absl::Status MakeAtReset();
   absl::Status MakeFrom(const MachineImage& image);
+  absl::Status CheckHalted(std::string_view what) const;
   absl::Status AttachTo(gdb::CpuState state, GuestListener listener);
 
   const GuestSpec spec_;

@@ -52,6 +52,22 @@ v1::Session::RunState RunStateOf(session::RunState state) {
   return v1::Session::RUN_STATE_UNSPECIFIED;
 }
 
+v1::Session::Origin OriginOf(session::Origin origin) {
+  switch (origin) {
+    case session::Origin::kUnknown:
+      return v1::Session::ORIGIN_UNSPECIFIED;
+    case session::Origin::kCold:
+      return v1::Session::COLD;
+    case session::Origin::kCloned:
+      return v1::Session::CLONED;
+    case session::Origin::kWarm:
+      return v1::Session::WARM;
+    case session::Origin::kRestored:
+      return v1::Session::RESTORED;
+  }
+  return v1::Session::ORIGIN_UNSPECIFIED;
+}
+
 v1::Failure::Fault FaultOf(session::Fault fault) {
   switch (fault) {
     case session::Fault::kSubject:
@@ -179,6 +195,7 @@ v1::Session ToMessage(const session::SessionRecord& record) {
   message.set_command_line(ValidUtf8(record.command_line));
   message.set_console_size_bytes(record.console_size_bytes);
   message.set_stopped_at(ValidUtf8(record.stopped_at));
+  message.set_origin(OriginOf(record.origin));
   for (const session::SessionShare& share : record.shares) {
     v1::Session::Share& shown = *message.add_shares();
     shown.set_user(share.user);
@@ -212,6 +229,19 @@ absl::StatusOr<session::SessionShare> ShareFrom(const v1::Session::Share& share)
     default:
       return InvalidField("share.access", std::to_string(share.access()),
                           "share.access must be READ, CONTROL or NONE");
+  }
+}
+
+absl::StatusOr<vm::DumpFormat> DumpFormatFrom(v1::DumpSessionRequest::Format format) {
+  switch (format) {
+    case v1::DumpSessionRequest::FORMAT_UNSPECIFIED:
+    case v1::DumpSessionRequest::ELF:
+      return vm::DumpFormat::kElf;
+    case v1::DumpSessionRequest::KDUMP_ZLIB:
+      return vm::DumpFormat::kKdumpZlib;
+    default:
+      return InvalidField("format", std::to_string(format),
+                          "format must be ELF or KDUMP_ZLIB, or left out");
   }
 }
 

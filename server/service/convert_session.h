@@ -4,6 +4,7 @@
 #include "absl/status/statusor.h"
 #include "kdbg/v1/session_service.pb.h"
 #include "server/session/session_record.h"
+#include "server/vm/hypervisor.h"
 
 namespace kdbg::service {
 
@@ -15,5 +16,7 @@ v1::Session ToStrangersMessage(const session::SessionRecord& record);
 // All but the builds. INVALID_ARGUMENT names the field.
 absl::StatusOr<session::SessionShare> ShareFrom(const v1::Session::Share& share);
 absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest& request);
+
+absl::StatusOr<vm::DumpFormat> DumpFormatFrom(v1::DumpSessionRequest::Format format);
 
 }  // namespace kdbg::service

@@ -10,6 +10,7 @@
 #include "proto/contract/resource_name.h"
 #include "proto/support/status_macros.h"
 #include "server/service/build_finder.h"
+#include "server/service/convert_artifact.h"
 #include "server/service/convert_common.h"
 #include "server/service/convert_session.h"
 #include "server/service/gdb_talk.h"
@@ -266,10 +267,17 @@ grpc::ServerUnaryReactor* SessionServiceImpl::RestoreSession(Context* context,
 
 grpc::ServerUnaryReactor* SessionServiceImpl::DumpSession(Context* context,
                                                           const v1::DumpSessionRequest* request,
-                                                          v1::Session*) {
-  return RunUnary(gate_, context, Rpc("SessionService/DumpSession"), [this, request](Call& call) {
-    return Promise(call, request->name(), "dumping a guest's memory");
-  });
+                                                          v1::Artifact* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/DumpSession"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        KDBG_ASSIGN_OR_RETURN(const vm::DumpFormat format, DumpFormatFrom(request->format()));
+        KDBG_ASSIGN_OR_RETURN(const store::Artifact dump,
+                              sessions_.Dump(session.id, call.user(), format));
+        *response = ToMessage(dump, blobs_);
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerUnaryReactor* SessionServiceImpl::ShareSession(Context* context,

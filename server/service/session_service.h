@@ -16,8 +16,9 @@ namespace kdbg::service {
 
 class SessionServiceImpl final : public v1::SessionService::CallbackService {
  public:
-  SessionServiceImpl(CallGate& gate, session::Sessions& sessions, build::Builds& builds)
-      : gate_(gate), sessions_(sessions), builds_(builds) {}
+  SessionServiceImpl(CallGate& gate, session::Sessions& sessions, build::Builds& builds,
+                     const store::BlobStore& blobs)
+      : gate_(gate), sessions_(sessions), builds_(builds), blobs_(blobs) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* CreateSession(Context* context, const v1::CreateSessionRequest* request,
@@ -44,7 +45,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
                                            const v1::RestoreSessionRequest* request,
                                            v1::Session* response) override;
   grpc::ServerUnaryReactor* DumpSession(Context* context, const v1::DumpSessionRequest* request,
-                                        v1::Session* response) override;
+                                        v1::Artifact* response) override;
   grpc::ServerUnaryReactor* ShareSession(Context* context, const v1::ShareSessionRequest* request,
                                          v1::Session* response) override;
   grpc::ServerWriteReactor<v1::ConsoleChunk>* ReadConsole(
@@ -69,6 +70,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
   CallGate& gate_;
   session::Sessions& sessions_;
   build::Builds& builds_;
+  const store::BlobStore& blobs_;
   ConsoleSeats console_seats_;
 };
 

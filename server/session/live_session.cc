@@ -9,6 +9,7 @@
 #include "server/base/clock.h"
 #include "server/gdb/stub_link.h"
 #include "server/observe/log.h"
+#include "server/session/made_guest.h"
 #include "server/session/monitor.h"
 #include "server/session/session_table.h"
 #include "server/state/database.h"
@@ -34,10 +35,11 @@ Fault FaultOf(const absl::Status& status) {
 }  // namespace
 
 LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limits,
-                         SessionRecord record, Admitted admitted,
+                         TemplatePool& templates, SessionRecord record, Admitted admitted,
                          std::optional<gdb::ReservedPort> port, Changed changed)
     : parts_(parts),
       limits_(limits),
+      templates_(templates),
       admitted_(std::move(admitted)),
       changed_(std::move(changed)),
       record_(std::move(record)),
@@ -74,10 +76,10 @@ void LiveSession::Run(Begin begin) {
   switch (begin) {
     case Begin::kBootAgain:
       begun = guest::Guest::EndMachine(admitted_.guest, parts_.guest_host);
-      if (begun.ok()) begun = Boot();
+      if (begun.ok()) begun = Boot(Templates::kNone);
       break;
     case Begin::kBoot:
-      begun = Boot();
+      begun = Boot(Templates::kAllowed);
       break;
     case Begin::kAdopt:
       begun = Adopt();
@@ -98,6 +100,7 @@ absl::Status LiveSession::Adopt() {
     return absl::OkStatus();
   }
   KDBG_RETURN_IF_ERROR(guest.status());
+  clone_mark_ = templates_.MarkClone(Snapshot().template_key);
   Hold(*std::move(guest));
   KDBG_RETURN_IF_ERROR(OpenDoor());
   Update(Keep::kStored, [](SessionRecord&) {});  // its port may be another
@@ -110,27 +113,34 @@ void LiveSession::Hold(std::shared_ptr<guest::Guest> guest) {
   guest_ = std::move(guest);
 }
 
-absl::Status LiveSession::Boot() {
+absl::Status LiveSession::Boot(Templates templates) {
+  const TemplatePool::Starting starting(templates_, admitted_.guest.owner);
   const absl::Duration start = parts_.clock.Monotonic();
-  KDBG_ASSIGN_OR_RETURN(
-      std::shared_ptr<guest::Guest> guest,
-      guest::Guest::Create(admitted_.guest, parts_.guest_host,
-                           [this](const guest::GuestEvent& event) { OnGuestEvent(event); }));
-  Hold(guest);
+  const auto listener = [this](const guest::GuestEvent& event) { OnGuestEvent(event); };
+  KDBG_ASSIGN_OR_RETURN(MadeGuest made,
+                        MakeGuest(templates == Templates::kAllowed ? &templates_ : nullptr,
+                                  admitted_.guest, admitted_.stop, parts_.guest_host, listener));
+  Hold(made.guest);
+  clone_mark_ = made.mark;
   const absl::Duration created = parts_.clock.Monotonic();
   Update(Keep::kStored, [&](SessionRecord& record) {
     record.state = SessionState::kBooting;
     record.create_duration = created - start;
+    record.origin = made.origin;
+    record.template_key = made.template_key;
   });
-  KDBG_ASSIGN_OR_RETURN(
-      const guest::StopReport report,
-      guest->RunToStopPoint(admitted_.stop, limits_.boot_timeout, cancel_boot_.get_token()));
+  if (made.origin == Origin::kCold) {
+    KDBG_ASSIGN_OR_RETURN(
+        const guest::StopReport report,
+        made.guest->RunToStopPoint(admitted_.stop, limits_.boot_timeout, cancel_boot_.get_token()));
+    made.stopped_at = report.stopped_at;
+  }
   KDBG_RETURN_IF_ERROR(OpenDoor());
   Update(Keep::kStored, [&](SessionRecord& record) {
     record.state = SessionState::kReady;
     record.ready_time = parts_.clock.Now();
     record.boot_duration = parts_.clock.Monotonic() - created;
-    record.stopped_at = report.stopped_at;
+    record.stopped_at = made.stopped_at;
   });
   return absl::OkStatus();
 }
@@ -233,12 +243,13 @@ void LiveSession::StartOver() {
   }
   door.reset();  // under no lock, as in End
   absl::Status begun = guest::Guest::EndMachine(admitted_.guest, parts_.guest_host);
+  clone_mark_ = nullptr;
   {
     absl::MutexLock lock(&mutex_);
     notes_ = Notes{};
   }
   Update(Keep::kInMemory, [](SessionRecord& record) { record.gdb_holder.clear(); });
-  if (begun.ok()) begun = Boot();
+  if (begun.ok()) begun = Boot(Templates::kNone);
   if (!begun.ok()) Fail(begun);
 }
 
@@ -265,6 +276,7 @@ void LiveSession::TearDown(std::string_view reason) {
                   gone.ToString());
   }
   guest.reset();
+  clone_mark_ = nullptr;
   Update(Keep::kStored, [&](SessionRecord& record) {
     if (!failed) record.state = SessionState::kEnded;
     record.end_time = parts_.clock.Now();
@@ -323,92 +335,6 @@ void LiveSession::Leave() {
   door.reset();  // under no lock, as in End
 }
 
-absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!end_reason_.empty()) return NotNow("be renewed");
-  }
-  Update(Keep::kStored, [&](SessionRecord& record) {
-    record.expire_time = parts_.clock.Now() + ttl;
-    record.expire_monotonic = parts_.clock.Monotonic() + ttl;
-  });
-  return Snapshot();
-}
-
-absl::StatusOr<SessionRecord> LiveSession::Share(const SessionShare& share) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!end_reason_.empty()) return NotNow("be shared");
-  }
-  Update(Keep::kStored, [&](SessionRecord& record) {
-    std::erase_if(record.shares, [&](const auto& old) { return old.user == share.user; });
-    if (share.access != SessionShare::Access::kNone) record.shares.push_back(share);
-  });
-  return Snapshot();
-}
-
-std::shared_ptr<guest::Guest> LiveSession::ReadyGuest() const {
-  absl::MutexLock lock(&mutex_);
-  return record_.state == SessionState::kReady && record_.gdb_holder.empty() ? guest_ : nullptr;
-}
-
-absl::StatusOr<SessionRecord> LiveSession::Pause() {
-  const std::shared_ptr<guest::Guest> guest = ReadyGuest();
-  if (guest == nullptr) {
-    absl::MutexLock lock(&mutex_);
-    return NotNow("be paused");
-  }
-  if (guest->stub_link()->running()) KDBG_RETURN_IF_ERROR(guest->stub_link()->Interrupt().status());
-  Update(Keep::kInMemory, [](SessionRecord&) {});
-  return Snapshot();
-}
-
-absl::StatusOr<SessionRecord> LiveSession::Resume() {
-  const std::shared_ptr<guest::Guest> guest = ReadyGuest();
-  if (guest == nullptr) {
-    absl::MutexLock lock(&mutex_);
-    return NotNow("be resumed");
-  }
-  if (!guest->stub_link()->running()) KDBG_RETURN_IF_ERROR(guest->stub_link()->Continue());
-  Update(Keep::kInMemory, [](SessionRecord&) {});
-  return Snapshot();
-}
-
-absl::StatusOr<SessionRecord> LiveSession::Reset() {
-  if (admitted_.guest.kernel_image.empty()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
-                     "what this session was booted from cannot be booted any more: create another");
-  }
-  bool accepted = false;
-  Update(Keep::kStored, [&](SessionRecord& record) {
-    accepted = (record.state == SessionState::kReady || record.state == SessionState::kCrashed) &&
-               record.gdb_holder.empty();
-    if (!accepted) return;
-    record.state = SessionState::kBooting;
-    record.failure.reset();
-    record.stopped_at.clear();
-    record.ready_time.reset();  // a daemon that goes before it is ready boots it again
-  });
-  absl::MutexLock lock(&mutex_);
-  if (!accepted) return NotNow("be reset");
-  notes_.reset = true;
-  return record_;
-}
-
-absl::Status LiveSession::NotNow(std::string_view what) const {
-  const std::string state(ToString(record_.state));
-  if (!record_.gdb_holder.empty()) {
-    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
-                     fmt::format("sessions/{} cannot {}: gdb ({}) is attached and decides whether "
-                                 "the guest runs",
-                                 record_.id, what, record_.gdb_holder),
-                     {{"holder", record_.gdb_holder}});
-  }
-  return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
-                   fmt::format("sessions/{} is {} and cannot {}", record_.id, state, what),
-                   {{"resource", fmt::format("sessions/{}", record_.id)}, {"state", state}});
-}
-
 absl::StatusOr<std::shared_ptr<gdb::Door>> LiveSession::door() const {
   absl::MutexLock lock(&mutex_);
   if (door_ == nullptr) return NotNow("be debugged");
@@ -449,7 +375,10 @@ void LiveSession::OnGuestEvent(const guest::GuestEvent& event) {
   }
 }
 
-absl::Status LiveSession::Admit(const gdb::Attachment& /*client*/) { return absl::OkStatus(); }
+absl::Status LiveSession::Admit(const gdb::Attachment& /*client*/) {
+  absl::MutexLock lock(&mutex_);
+  return copying_ ? NotNow("be debugged") : absl::OkStatus();
+}
 
 void LiveSession::Attached(const gdb::Attachment& client) {
   absl::MutexLock lock(&mutex_);

@@ -25,6 +25,7 @@
 #include "server/session/admission.h"
 #include "server/session/session_parts.h"
 #include "server/session/session_record.h"
+#include "server/session/template_pool.h"
 
 namespace kdbg::session {
 
@@ -34,8 +35,9 @@ class LiveSession final : public gdb::ClientPolicy {
 
   // `port` may be missing for one that begins with its end. `changed` is called after each change,
   // one call at a time, in their order; it must not change the session.
-  LiveSession(const Sessions::Parts& parts, const SessionLimits& limits, SessionRecord record,
-              Admitted admitted, std::optional<gdb::ReservedPort> port, Changed changed);
+  LiveSession(const Sessions::Parts& parts, const SessionLimits& limits, TemplatePool& templates,
+              SessionRecord record, Admitted admitted, std::optional<gdb::ReservedPort> port,
+              Changed changed);
   // Leaves, unless it has ended.
   ~LiveSession() override;
 
@@ -59,6 +61,11 @@ class LiveSession final : public gdb::ClientPolicy {
   absl::StatusOr<SessionRecord> Resume();
   // Boots anew, from the session's own thread.
   absl::StatusOr<SessionRecord> Reset();
+
+  // Calls `copy` on the guest while it is halted and nobody lets it go on; one that ran goes on
+  // after that.
+  //   FAILED_PRECONDITION  kWrongState: neither READY nor CRASHED; kHolderBusy: it runs under gdb
+  absl::Status WhileHalted(absl::FunctionRef<absl::Status(guest::Guest&)> copy);
 
   // FAILED_PRECONDITION (kWrongState) when there is none (any more).
   absl::StatusOr<std::shared_ptr<gdb::Door>> door() const;
@@ -84,7 +91,9 @@ class LiveSession final : public gdb::ClientPolicy {
   enum class Keep { kInMemory, kStored };
 
   void Run(Begin begin);
-  absl::Status Boot();
+  // From a template only what has not printed anything yet.
+  enum class Templates { kAllowed, kNone };
+  absl::Status Boot(Templates templates);
   absl::Status Adopt();
   void StartOver();
   void Hold(std::shared_ptr<guest::Guest> guest);
@@ -99,10 +108,12 @@ class LiveSession final : public gdb::ClientPolicy {
   void Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change);
   absl::Status NotNow(std::string_view what) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   std::shared_ptr<guest::Guest> ReadyGuest() const;
+  absl::StatusOr<std::shared_ptr<guest::Guest>> BeginCopy();
   void FillRunState(SessionRecord& record) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   const Sessions::Parts& parts_;
   const SessionLimits& limits_;
+  TemplatePool& templates_;
   const Admitted admitted_;
   const Changed changed_;
   std::stop_source cancel_boot_;
@@ -113,8 +124,10 @@ class LiveSession final : public gdb::ClientPolicy {
   Notes notes_ ABSL_GUARDED_BY(mutex_);
   std::string end_reason_ ABSL_GUARDED_BY(mutex_);  // set: it must end
   bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
+  bool copying_ ABSL_GUARDED_BY(mutex_) = false;                   // see WhileHalted
   std::optional<gdb::ReservedPort> port_ ABSL_GUARDED_BY(mutex_);  // until the end; doors share it
   std::shared_ptr<guest::Guest> guest_ ABSL_GUARDED_BY(mutex_);
+  TemplatePool::CloneMark clone_mark_;  // of its own thread
   std::shared_ptr<gdb::Door> door_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<guest::ConsoleLog> console_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;

@@ -27,6 +27,7 @@ struct Sessions::Parts {
   // The uid an owner's guests run under; nullopt when everything runs under one.
   std::function<absl::StatusOr<std::optional<host::Identity>>(std::string_view owner)>
       guest_identity;
+  std::filesystem::path templates_directory;  // with a budget for them in SessionLimits
 };
 
 }  // namespace kdbg::session

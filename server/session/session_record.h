@@ -27,6 +27,15 @@ enum class RunState { kUnknown, kHalted, kRunning };
 enum class AcceleratorChoice { kAuto, kKvm, kTcg };
 enum class Fault { kSubject, kCaller, kHost };
 
+// How the guest came to its stop point. Stored as numbers: new ones at the end.
+enum class Origin {
+  kUnknown,   // it has not yet
+  kCold,      // it booted
+  kCloned,    // made as a clone of one that had
+  kWarm,      // likewise, ahead of the request
+  kRestored,  // from a saved state
+};
+
 inline bool IsFinal(SessionState state) {
   return state == SessionState::kEnded || state == SessionState::kFailed;
 }
@@ -95,6 +104,8 @@ struct SessionRecord {
   std::optional<absl::Time> end_time;
   absl::Duration create_duration;
   absl::Duration boot_duration;
+  Origin origin = Origin::kUnknown;
+  std::string template_key;          // of a clone
   std::vector<SessionShare> shares;  // by user; none is kNone
   int queue_place = 0;               // while QUEUED: 1 is next
   std::int64_t sequence = 0;         // grows with each session; for paging

@@ -66,10 +66,16 @@ CREATE TABLE session_shares (
 CREATE INDEX session_shares_by_user ON session_shares (user);
 )";
 
+constexpr std::string_view kAddOrigin = R"(
+ALTER TABLE sessions ADD COLUMN origin INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN template_key TEXT NOT NULL DEFAULT '';
+)";
+
 constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 1, .sql = kCreate},
     {.module = "session", .version = 2, .sql = kAddExpiry},
     {.module = "session", .version = 3, .sql = kAddShares},
+    {.module = "session", .version = 4, .sql = kAddOrigin},
 };
 
 constexpr std::string_view kColumns =
@@ -78,7 +84,7 @@ constexpr std::string_view kColumns =
     "kernel_arguments, gdb_host, gdb_port, command_line, accelerator, create_time, state, "
     "failure_fault, failure_reason, failure_message, failure_excerpt, stopped_at, end_reason, "
     "console_size, ready_time, expire_time, end_time, create_us, boot_us, "
-    "expire_monotonic_us";
+    "expire_monotonic_us, origin, template_key";
 
 std::string SymbolOf(const StopChoice& stop) {
   const auto* symbol = std::get_if<SymbolStop>(&stop);
@@ -140,6 +146,8 @@ SessionRecord FromRow(const state::Row& row) {
   record.create_duration = absl::Microseconds(row.Integer(column++));
   record.boot_duration = absl::Microseconds(row.Integer(column++));
   record.expire_monotonic = absl::Microseconds(row.Integer(column++));
+  record.origin = row.As<Origin>(column++);
+  record.template_key = row.Text(column++);
   return record;
 }
 
@@ -212,12 +220,13 @@ absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord&
           .Execute("UPDATE sessions SET state = ?, failure_fault = NULL, stopped_at = ?, "
                    "end_reason = ?, console_size = ?, ready_time = ?, expire_time = ?, "
                    "expire_monotonic_us = ?, gdb_port = ?, end_time = ?, create_us = ?, "
-                   "boot_us = ? WHERE id = ?",
+                   "boot_us = ?, origin = ?, template_key = ? WHERE id = ?",
                    record.state, record.stopped_at, record.end_reason, record.console_size_bytes,
                    record.ready_time, record.expire_time,
                    absl::ToInt64Microseconds(record.expire_monotonic), record.gdb_port,
                    record.end_time, absl::ToInt64Microseconds(record.create_duration),
-                   absl::ToInt64Microseconds(record.boot_duration), record.id)
+                   absl::ToInt64Microseconds(record.boot_duration), record.origin,
+                   record.template_key, record.id)
           .status());
   KDBG_RETURN_IF_ERROR(StoreShares(transaction, record));
   if (!record.failure) return absl::OkStatus();

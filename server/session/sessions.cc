@@ -18,6 +18,8 @@ namespace {
 
 // So many sessions that have ended keep their console in memory (an open file), for who asks why.
 constexpr std::size_t kRecentlyEnded = 16;
+// A template boots when nobody else wants the processor.
+constexpr int kIdleSlowness = 4;
 
 absl::Status NotLive(const SessionRecord& record) {
   const std::string state(ToString(record.state));
@@ -35,6 +37,10 @@ Sessions::Impl::Impl(const Parts& parts, const SessionLimits& limits)
     : parts_(parts),
       limits_(limits),
       ports_(limits.gdb_host, limits.first_port, limits.last_port),
+      templates_(parts.guest_host, {.directory = parts.templates_directory,
+                                    .guests_directory = parts.guests_directory,
+                                    .memory_mib = limits.template_memory_mib,
+                                    .boot_timeout = kIdleSlowness * limits.boot_timeout}),
       leases_(parts.clock, [this](const std::string& id) { OnLeaseEnd(id); }) {}
 
 Sessions::Impl::~Impl() {
@@ -269,6 +275,11 @@ absl::StatusOr<SessionRecord> Sessions::Share(std::string_view id, const Session
   return impl_->Share(id, share);
 }
 
+absl::StatusOr<store::Artifact> Sessions::Dump(std::string_view id, std::string_view caller,
+                                               vm::DumpFormat format) {
+  return impl_->Dump(id, caller, format);
+}
+
 Subscription Sessions::Subscribe(std::string_view id, Listener listener) {
   return impl_->Subscribe(id, std::move(listener));
 }
@@ -292,5 +303,7 @@ absl::StatusOr<std::shared_ptr<guest::ConsoleInput>> Sessions::console_input(
 int Sessions::active() const { return impl_->active(); }
 
 const SessionLimits& Sessions::limits() const { return impl_->limits(); }
+
+const TemplatePool& Sessions::templates() const { return impl_->templates(); }
 
 }  // namespace kdbg::session

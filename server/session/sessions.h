@@ -38,9 +38,15 @@ class Database;
 namespace kdbg::store {
 class ArtifactStore;
 class BlobStore;
+struct Artifact;
 }  // namespace kdbg::store
+namespace kdbg::vm {
+enum class DumpFormat;
+}
 
 namespace kdbg::session {
+
+class TemplatePool;
 
 struct SessionLimits {
   absl::Duration default_ttl = absl::Hours(2);
@@ -55,6 +61,7 @@ struct SessionLimits {
   int first_port = 20000;
   int last_port = 20999;
   absl::Duration boot_timeout = absl::Minutes(3);
+  std::int64_t template_memory_mib = 0;  // of all templates; 0: every session boots cold
 };
 
 class Sessions {
@@ -92,6 +99,13 @@ class Sessions {
   // Idempotent; kNone takes a share back.
   absl::StatusOr<SessionRecord> Share(std::string_view id, const SessionShare& share);
 
+  // Writes the guest's memory into an artifact of `caller`'s, with the vmlinux it goes with. A
+  // guest that runs halts meanwhile. Blocks for as long as that takes.
+  //   FAILED_PRECONDITION  as LiveSession::WhileHalted
+  //   RESOURCE_EXHAUSTED   kDiskFull
+  absl::StatusOr<store::Artifact> Dump(std::string_view id, std::string_view caller,
+                                       vm::DumpFormat format);
+
   // Called with every new state of the session until destroyed, from a thread of ours, never under
   // a lock.
   using Listener = std::function<void(const SessionRecord&)>;
@@ -106,6 +120,7 @@ class Sessions {
   // How many hold a part of the host; for ServerInfo.
   int active() const;
   const SessionLimits& limits() const;
+  const TemplatePool& templates() const;
 
  private:
   class Impl;

@@ -22,6 +22,7 @@
 #include "server/session/quota.h"
 #include "server/session/session_parts.h"
 #include "server/session/sessions.h"
+#include "server/session/template_pool.h"
 #include "server/session/waiting_line.h"
 
 namespace kdbg::session {
@@ -44,12 +45,17 @@ class Sessions::Impl {
   absl::StatusOr<SessionRecord> Renew(std::string_view id, std::optional<absl::Duration> ttl);
   absl::StatusOr<SessionRecord> Share(std::string_view id, const SessionShare& share);
 
+  // dump.cc
+  absl::StatusOr<store::Artifact> Dump(std::string_view id, std::string_view caller,
+                                       vm::DumpFormat format);
+
   // The session while it has a guest; FAILED_PRECONDITION or NOT_FOUND otherwise.
   absl::StatusOr<std::shared_ptr<LiveSession>> Live(std::string_view id) const;
 
   Subscription Subscribe(std::string_view id, Listener listener);
   int active() const;
   const SessionLimits& limits() const { return limits_; }
+  const TemplatePool& templates() const { return templates_; }
 
  private:
   struct Waiting {
@@ -95,6 +101,7 @@ class Sessions::Impl {
   Subscribers<const SessionRecord&> subscribers_;
   // Held while somebody is let in, so that two cannot take the same room.
   absl::Mutex admission_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  TemplatePool templates_;
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, std::shared_ptr<LiveSession>, std::less<>> live_ ABSL_GUARDED_BY(mutex_);

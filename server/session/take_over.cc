@@ -69,9 +69,9 @@ void Sessions::Impl::TakeOver(SessionRecord record) {
                begin == Begin::kAdopt       ? "adopted"
                : begin == Begin::kBootAgain ? "boots again"
                                             : "is ended");
-  auto session =
-      std::make_shared<LiveSession>(parts_, limits_, record, std::move(admitted), std::move(port),
-                                    [this](const SessionRecord& changed) { OnChange(changed); });
+  auto session = std::make_shared<LiveSession>(
+      parts_, limits_, templates_, record, std::move(admitted), std::move(port),
+      [this](const SessionRecord& changed) { OnChange(changed); });
   if (begin == Begin::kEnd) session->End(end_reason);
   Hold(session, record, begin);
 }

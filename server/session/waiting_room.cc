@@ -95,9 +95,9 @@ absl::Status Sessions::Impl::Start(SessionRecord& record, Admitted admitted) {
   record.expire_time = parts_.clock.Now() + admitted.ttl;
   record.expire_monotonic = parts_.clock.Monotonic() + admitted.ttl;
   KDBG_RETURN_IF_ERROR(Store(record));
-  auto session =
-      std::make_shared<LiveSession>(parts_, limits_, record, std::move(admitted), std::move(port),
-                                    [this](const SessionRecord& changed) { OnChange(changed); });
+  auto session = std::make_shared<LiveSession>(
+      parts_, limits_, templates_, record, std::move(admitted), std::move(port),
+      [this](const SessionRecord& changed) { OnChange(changed); });
   Hold(session, record, LiveSession::Begin::kBoot);
   return absl::OkStatus();
 }

@@ -45,6 +45,9 @@ struct MemoryFile {
 // What a machine begins with: a reset, or the state that LoadState brings.
 enum class Beginning { kReset, kLoadedState };
 
+// kElf: a core file, by physical addresses. kKdumpZlib: compressed, for crash.
+enum class DumpFormat { kElf, kKdumpZlib };
+
 // kIdle: runs when nobody else wants the processor.
 enum class Priority { kNormal, kIdle };
 
@@ -127,6 +130,10 @@ class Hypervisor {
   // one that cannot is gone when this fails.
   //   FAILED_PRECONDITION  kHypervisorRefused: the state does not fit
   virtual absl::Status LoadState(std::string_view name, const StateChannel& channel, int file) = 0;
+  // Writes the machine's memory, and its registers, to `file`: a new one in a folder of ours. The
+  // machine does not run meanwhile and is then as it was.
+  virtual absl::Status DumpMemory(std::string_view name, DumpFormat format,
+                                  const std::filesystem::path& file) = 0;
   // Which emulator runs guests of `architecture` now; states go from one to the same only.
   virtual absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) = 0;
 

@@ -68,6 +68,16 @@ class FakeSessionService : public v1::SessionService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status DumpSession(grpc::ServerContext*, const v1::DumpSessionRequest* request,
+                           v1::Artifact* artifact) override {
+    absl::MutexLock lock(&state_.mutex);
+    if (!state_.sessions.contains(request->name())) return NotFound(request->name());
+    state_.dumps.push_back(*request);
+    artifact->set_name("artifacts/a-dump");
+    artifact->set_kind(v1::Artifact::DUMP);
+    return grpc::Status::OK;
+  }
+
   grpc::Status ReadConsole(grpc::ServerContext* context, const v1::ReadConsoleRequest* request,
                            grpc::ServerWriter<v1::ConsoleChunk>* writer) override {
     {

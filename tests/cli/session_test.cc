@@ -67,6 +67,19 @@ TEST_F(SessionTest, ResetWaitsUntilItIsReady) {
   EXPECT_EQ(Run({"session", "reset", "s-2"}).exit_code, 3);
 }
 
+TEST_F(SessionTest, ADumpIsNamedWithHowToOpenIt) {
+  AddSession({});
+  const CliResult result = Run({"session", "dump", "s-1"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("Artifact:"));
+  EXPECT_THAT(result.err, HasSubstr("kdbgctl artifact get a-dump; gdb a-dump/vmlinux"));
+  EXPECT_EQ(Run({"-o", "name", "session", "dump", "s-1", "--format", "kdump-zlib"}).out,
+            "artifacts/a-dump\n");
+  EXPECT_EQ(state().dumps.back().format(), v1::DumpSessionRequest::KDUMP_ZLIB);
+  EXPECT_EQ(Run({"session", "dump", "s-2"}).exit_code, 3);
+  EXPECT_EQ(Run({"session", "dump", "s-1", "--format", "raw"}).exit_code, 2);
+}
+
 TEST_F(SessionTest, SeveralAreRemovedAtOnce) {
   AddSession({});
   EXPECT_EQ(Run({"session", "rm", "s-1", "sessions/s-2"}).exit_code, 0);

@@ -1,10 +1,12 @@
 #include "tests/support/fake_hypervisor.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "proto/contract/error.h"
@@ -131,6 +133,28 @@ absl::Status FakeHypervisor::LoadState(std::string_view name, const vm::StateCha
   Drop(name, "failed");
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHypervisorRefused,
                    "the machine does not take this state");
+}
+
+absl::Status FakeHypervisor::DumpMemory(std::string_view name, vm::DumpFormat format,
+                                        const std::filesystem::path& file) {
+  {
+    absl::MutexLock lock(&mutex_);
+    KDBG_RETURN_IF_ERROR(failure_);
+    if (!domains_.contains(name)) {
+      return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kVmLost, "it is gone");
+    }
+  }
+  if (on_dump) on_dump(name);
+  const UniqueFd dump(::open(file.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+  Elf64_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS64;
+  header.e_type = ET_CORE;
+  header.e_phentsize = sizeof(Elf64_Phdr);
+  const std::string_view bytes(reinterpret_cast<const char*>(&header), sizeof(header));
+  if (format == vm::DumpFormat::kElf) KDBG_RETURN_IF_ERROR(WriteAll(dump.get(), bytes));
+  return WriteAll(dump.get(), fmt::format("{} memory of {}",
+                                          format == vm::DumpFormat::kElf ? "elf" : "kdump", name));
 }
 
 absl::StatusOr<std::string> FakeHypervisor::EmulatorVersion(Architecture /*architecture*/) {

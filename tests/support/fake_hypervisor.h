@@ -29,6 +29,8 @@ class FakeHypervisor final : public vm::Hypervisor {
   // likewise.
   std::function<absl::Status(const vm::DomainSpec&)> on_create;
   std::function<void(std::string_view name)> on_destroy;
+  // Called by DumpMemory before it writes.
+  std::function<void(std::string_view name)> on_dump;
 
   // From now on every call says this; OK ends it.
   void FailWith(absl::Status status);
@@ -55,6 +57,9 @@ class FakeHypervisor final : public vm::Hypervisor {
   absl::Status SaveState(std::string_view name, const vm::StateChannel& channel, int file,
                          std::stop_token cancel) override;
   absl::Status LoadState(std::string_view name, const vm::StateChannel& channel, int file) override;
+  // An empty ELF core and "elf memory of NAME", or "kdump memory of NAME".
+  absl::Status DumpMemory(std::string_view name, vm::DumpFormat format,
+                          const std::filesystem::path& file) override;
   absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) override;
   [[nodiscard]] Subscription Subscribe(EventListener listener) override;
   std::string Uri() const override { return "fake:///"; }

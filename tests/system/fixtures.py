@@ -108,11 +108,23 @@ def stop():
         left = kdbg.processes(str(folder))
     if os.environ.get("KDBG_SYSTEM_KEEP"):
         return
-    for pid in kdbg.processes(str(folder)):
+    for pid in kdbg.processes(str(folder)) + keepers(folder):
         os.kill(pid, signal.SIGKILL)
     subprocess.run(["rm", "-rf", folder], check=True)  # a kernel tree for each line of work: rmtree takes minutes
     kdbg.RUN_FILE.unlink()
     assert not left, f"kdbgd left processes behind: {left}"
+
+
+def keepers(folder):
+    """Process ids of those who hold the memory of templates; they outlive the daemon."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"KDBG_KEEPER={folder}/".encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+        except OSError:
+            pass
+    return found
 
 
 def is_guest(pid):

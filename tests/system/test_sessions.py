@@ -1,8 +1,14 @@
 """Sessions as a developer meets them: gdb's own words are what is asserted."""
 
+import contextlib
+import os
+import pathlib
+import re
+import signal
 import socket
 import unittest
 
+import fixtures
 import kdbg
 from kdbg import Exit
 
@@ -100,6 +106,72 @@ class Gdb(unittest.TestCase):
             self.assertEqual(kdbg.gdb(session["name"], "info registers rip").code, Exit.DONE)
 
 
+class Clone(unittest.TestCase):
+    """Of a template that the server makes once a guest was asked for twice."""
+
+    SHAPE = ("--memory", "128M", "--stop-at", "kernel_init")
+
+    def test_is_at_its_stop_point_and_runs_on_to_its_own_shell(self):
+        with self.cloned() as session:
+            self.assertEqual((session["state"], session["runState"]), ("READY", "HALTED"))
+            self.assertEqual(session["stoppedAt"], "kernel_init")
+            shown = kdbg.gdb(session["name"], "backtrace", "x/s linux_banner")
+            self.assertRegex(shown.stdout, r"#0\s+.*kernel_init \(.*\) at \S*init/main\.c:\d+")
+            self.assertIn("Linux version 6.1", shown.stdout)
+            self.assertIn("Linux version 6.1", kdbg.console(session["name"]))  # printed before it was cloned
+            kdbg.ctl("session", "resume", session["name"])
+            kdbg.console_until(session["name"], "Boot took")
+
+    def test_does_not_change_what_others_are_cloned_from(self):
+        with self.cloned() as first:
+            kdbg.gdb(first["name"], "set var *(char *)linux_banner = 'X'", "detach")
+            kdbg.console_until(first["name"], "Boot took")
+            with self.cloned() as second:
+                self.assertIn("Linux version", kdbg.gdb(second["name"], "x/s linux_banner").stdout)
+
+    def test_nobody_can_write_to_a_template(self):
+        with self.cloned() as session:
+            identity = session["name"].split("/")[-1]
+            (qemu,) = kdbg.processes(f"kdbg-{identity}")
+            command = pathlib.Path(f"/proc/{qemu}/cmdline").read_text()
+            memory = re.search(r"mem-path=(/proc/\d+/fd/\d+)", command).group(1)
+            with open(memory, "r+b", buffering=0) as image, self.assertRaises(PermissionError):
+                image.write(b"x")
+
+    def test_outlives_the_daemon_and_the_keeper_of_its_memory(self):
+        with self.cloned() as session:
+            name = session["name"]
+            fixtures.restart()
+            adopted = kdbg.show("session", name)
+            self.assertEqual((adopted["state"], adopted["runState"], adopted["origin"]), ("READY", "HALTED", "CLONED"))
+            (qemu,) = kdbg.processes("kdbg-" + name.split("/")[-1])
+            command = pathlib.Path(f"/proc/{qemu}/cmdline").read_text()
+            keeper = int(re.search(r"mem-path=/proc/(\d+)/fd", command).group(1))
+            with self.cloned():  # adopted, too
+                pass
+            os.kill(keeper, signal.SIGKILL)
+            shown = kdbg.gdb(name, "backtrace", "x/s linux_banner")
+            self.assertRegex(shown.stdout, r"#0\s+.*kernel_init ")
+            self.assertIn("Linux version 6.1", shown.stdout)
+            kdbg.console_until(name, "Boot took")  # gdb has gone: it runs
+            with kdbg.session(*self.SHAPE) as without:
+                self.assertEqual((without["state"], without["origin"]), ("READY", "COLD"))
+
+    @contextlib.contextmanager
+    def cloned(self):
+        """A session that is a clone, once the server has what it takes."""
+        manifests = lambda: (kdbg.folder() / "state" / "templates").glob("*/manifest")
+        made = lambda: any(str(128 << 20) in manifest.read_text() for manifest in manifests())
+        if not made():
+            for _ in range(2):
+                with kdbg.session(*self.SHAPE):
+                    pass
+            kdbg.eventually(made, timeout=200)  # at idle priority, and not while a session starts
+        with kdbg.session(*self.SHAPE) as session:
+            self.assertEqual(session["origin"], "CLONED")
+            yield session
+
+
 class StopPoint(unittest.TestCase):
     def test_shell_is_reached_when_user_space_is_up(self):
         with kdbg.session("--stop-at", "shell") as session:
@@ -139,6 +211,24 @@ class Session(unittest.TestCase):
             self.assertEqual((again["state"], again["stoppedAt"], again["gdb"]), ("READY", "shell", session["gdb"]))
             self.assertEqual(kdbg.console(name).count("Linux version"), 2)
             self.assertEqual(kdbg.gdb(name, "info threads").code, Exit.DONE)
+
+    def test_dump_is_a_core_that_gdb_opens_and_the_guest_is_as_it_was(self):
+        with kdbg.session() as session, kdbg.scratch() as scratch:
+            kdbg.ctl("session", "dump", session["name"], "--output", scratch / "halted")
+            opened = kdbg.run("gdb", "-nx", "-batch", "-ex", "backtrace", "-ex", "x/s linux_banner",
+                              scratch / "halted/vmlinux", scratch / "halted/vmcore")
+            self.assertRegex(opened.stdout, START_KERNEL)
+            self.assertIn("Linux version 6.1", opened.stdout)
+            self.assertRegex(kdbg.gdb(session["name"], "backtrace").stdout, START_KERNEL)
+
+            kdbg.ctl("session", "resume", session["name"])
+            kdbg.console_until(session["name"], "Boot took")
+            kdbg.ctl("session", "dump", session["name"], "--output", scratch / "running")
+            self.assertEqual(kdbg.show("session", session["name"])["runState"], "RUNNING")
+            opened = kdbg.run("gdb", "-nx", "-batch", "-ex", "print init_uts_ns.name.sysname", "-ex",
+                              "print system_state", scratch / "running/vmlinux", scratch / "running/vmcore")
+            self.assertIn("SYSTEM_RUNNING", opened.stdout)
+            self.assertIn("Linux", opened.stdout)
 
     def test_removed_gives_back_port_and_vm(self):
         with kdbg.session() as session:

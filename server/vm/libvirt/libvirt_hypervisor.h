@@ -50,6 +50,8 @@ class LibvirtHypervisor final : public Hypervisor {
   absl::Status SaveState(std::string_view name, const StateChannel& channel, int file,
                          std::stop_token cancel) override;
   absl::Status LoadState(std::string_view name, const StateChannel& channel, int file) override;
+  absl::Status DumpMemory(std::string_view name, DumpFormat format,
+                          const std::filesystem::path& file) override;
   absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) override;
   [[nodiscard]] Subscription Subscribe(EventListener listener) override;
   std::string Uri() const override { return options_.uri; }

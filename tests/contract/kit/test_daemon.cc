@@ -106,7 +106,7 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   watcher_ = Need(guest::IoWatcher::Start(), "watcher");
   session_parts_ = std::make_unique<session::Sessions::Parts>(session::Sessions::Parts{
       *database_, *artifacts_, *blobs_, guest::GuestHost{hypervisor_, io_thread_, *watcher_},
-      gateway_, clock_, root / "guests", false, "not in tests", OwnIdentity});
+      gateway_, clock_, root / "guests", false, "not in tests", OwnIdentity, root / "templates"});
   session::SessionLimits session_limits;
   session_limits.first_port = 24000;
   session_limits.last_port = 24999;
@@ -120,7 +120,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
                                                                   *uploads_, *editors_, clock_));
   services_.push_back(std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_,
                                                                      *database_, *retention_));
-  services_.push_back(std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_));
+  services_.push_back(
+      std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_, *blobs_));
   service::ServerFacts facts;
   facts.version = "0.1.0";
   facts.accelerators = {{"kvm", false, "not in tests"}, {"tcg", true, ""}};

@@ -386,13 +386,40 @@ TEST_F(SessionsTest, WhatIsStillToComeSaysSo) {
   daemon_.SeedKernel("alice");
   const std::string name = CreateReady(alice_);
   grpc::ClientContext context;
-  v1::DumpSessionRequest request;
+  v1::SaveSessionRequest request;
   request.set_name(name);
   v1::Session session;
   const absl::Status status =
-      FromGrpcStatus(alice_.sessions->DumpSession(&context, request, &session));
+      FromGrpcStatus(alice_.sessions->SaveSession(&context, request, &session));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_EQ(GetErrorDetail(status)->metadata.at("method"), "SessionService/DumpSession");
+  EXPECT_EQ(GetErrorDetail(status)->metadata.at("method"), "SessionService/SaveSession");
+}
+
+TEST_F(SessionsTest, ADumpIsAnArtifactThatOnlyItsOwnerSees) {
+  const SeededBuild kernel = daemon_.SeedKernel("alice");
+  v1::DumpSessionRequest request;
+  request.set_name(CreateReady(alice_));
+  v1::Artifact dump;
+  grpc::ClientContext context;
+  ASSERT_TRUE(alice_.sessions->DumpSession(&context, request, &dump).ok());
+  EXPECT_EQ(dump.kind(), v1::Artifact::DUMP);
+  EXPECT_EQ(dump.build(), "builds/" + kernel.build_id);
+  ASSERT_EQ(dump.files_size(), 2);
+  EXPECT_EQ(dump.files(0).path(), "vmcore");
+  EXPECT_EQ(dump.files(1).path(), "vmlinux");
+  const auto seen_by = [&](Client& client) {
+    grpc::ClientContext another;
+    v1::GetArtifactRequest get;
+    get.set_name(dump.name());
+    v1::Artifact seen;
+    return FromGrpcStatus(client.artifacts->GetArtifact(&another, get, &seen)).code();
+  };
+  EXPECT_EQ(seen_by(alice_), absl::StatusCode::kOk);
+  EXPECT_EQ(seen_by(bob_), absl::StatusCode::kNotFound);
+  grpc::ClientContext third;
+  request.set_format(static_cast<v1::DumpSessionRequest::Format>(9));
+  EXPECT_EQ(FromGrpcStatus(alice_.sessions->DumpSession(&third, request, &dump)).code(),
+            absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(SessionsTest, TheServerTellsWhatItIsAndWhomItSees) {

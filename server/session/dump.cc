@@ -1,0 +1,68 @@
+// A guest's memory as an artifact.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "proto/contract/error.h"
+#include "proto/support/status_macros.h"
+#include "proto/support/unique_fd.h"
+#include "server/base/disk_error.h"
+#include "server/host/disk_space.h"
+#include "server/session/sessions_impl.h"
+#include "server/state/database.h"
+
+namespace kdbg::session {
+namespace {
+
+constexpr char kCoreFile[] = "vmcore";
+constexpr char kSymbolsFile[] = "vmlinux";
+// A dump is written by the hypervisor, then copied into the store.
+constexpr std::int64_t kCopies = 2;
+
+// QEMU tells only that it failed, after it has filled the disk.
+absl::Status CheckRoom(const std::filesystem::path& directory, std::int64_t memory_mib) {
+  KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(directory));
+  if (disk.free_bytes > kCopies * (memory_mib << 20)) return absl::OkStatus();
+  return DiskError(ENOSPC, "dump memory into", directory);
+}
+
+}  // namespace
+
+absl::StatusOr<store::Artifact> Sessions::Impl::Dump(std::string_view id, std::string_view caller,
+                                                     vm::DumpFormat format) {
+  KDBG_ASSIGN_OR_RETURN(const std::shared_ptr<LiveSession> session, Live(id));
+  const SessionRecord record = session->Snapshot();
+  KDBG_ASSIGN_OR_RETURN(const store::Artifact kernel,
+                        parts_.artifacts.Get(record.request.kernel_artifact));
+  UniqueFd dumped;
+  KDBG_RETURN_IF_ERROR(session->WhileHalted([&](guest::Guest& guest) -> absl::Status {
+    KDBG_RETURN_IF_ERROR(CheckRoom(guest.spec().directory, guest.spec().memory_mib));
+    KDBG_ASSIGN_OR_RETURN(dumped, guest.DumpMemory(format));
+    return absl::OkStatus();
+  }));
+  KDBG_ASSIGN_OR_RETURN(const store::Blob core, parts_.blobs.Put(dumped));
+
+  store::Artifact dump;
+  dump.kind = store::ArtifactKind::kDump;
+  dump.owner = std::string(caller);
+  dump.is_private = true;  // it holds what the guest had in memory
+  dump.build_id = kernel.build_id;
+  dump.source_id = kernel.source_id;
+  dump.architecture = kernel.architecture;
+  dump.gnu_build_id = kernel.gnu_build_id;
+  dump.version = kernel.version;
+  dump.files.push_back({.path = kCoreFile, .digest = core.digest, .size_bytes = core.size_bytes});
+  // Takes no room: it is stored once. So the dump can be read when the kernel is gone.
+  if (const store::ArtifactFile* symbols = kernel.FindFile(kSymbolsFile)) {
+    dump.files.push_back(*symbols);
+  }
+  absl::StatusOr<store::Artifact> published;
+  KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) {
+    published = parts_.artifacts.Publish(transaction, dump);
+    return published.status();
+  }));
+  return published;
+}
+
+}  // namespace kdbg::session
