@@ -16,6 +16,7 @@
 #include "client/commands/info.h"
 #include "client/commands/initramfs.h"
 #include "client/commands/kernel.h"
+#include "client/commands/login.h"
 #include "client/commands/menuconfig.h"
 #include "client/commands/session.h"
 #include "client/commands/source.h"
@@ -416,6 +417,18 @@ void AddServer(Grammar& grammar) {
   grammar.Command(nullptr, "undrain", "take new work again (admins)", "", Undrain);
 }
 
+void AddLogin(Grammar& grammar) {
+  auto options = std::make_shared<LoginOptions>();
+  CLI::App* command =
+      grammar.Command(nullptr, "login", "enrol this machine with a server, by a one-time code",
+                      "  kdbgctl login buildhost:7443 --code kdbg-...\n"
+                      "  kdbgctl login buildhost:7443             asks for the code\n",
+                      [=](Context& context) { return Login(context, *options); });
+  command->add_option("HOST:PORT", options->address, "where it listens for TLS")->required();
+  command->add_option("--code", options->code,
+                      "as `kdbgd user add` printed it; default: from standard input");
+}
+
 void AddHidden(Grammar& grammar) {
   grammar
       .Command(nullptr, "dial-stdio", "the other end of ssh://", "",
@@ -442,7 +455,6 @@ void AddHidden(Grammar& grammar) {
                       [=](Context& context) { return EndSessionAfterInput(context, *session); });
   end_session->group(kHidden);
   end_session->add_option("SESSION", *session)->required();
-  grammar.NotYet(nullptr, "login");
   grammar.NotYet(nullptr, "ide");
 }
 
@@ -460,6 +472,7 @@ std::variant<ParsedCommand, int> ParseCommandLine(int argc, char** argv) {
   AddConsole(grammar);
   AddDebug(grammar);
   AddSource(grammar);
+  AddLogin(grammar);
   AddHidden(grammar);
   return grammar.Parse(argc, argv);
 }

@@ -31,9 +31,10 @@ Grammar::Grammar()
   app_.fallthrough();
   app_.require_subcommand(1);
   app_.set_version_flag("--version", KDBG_VERSION);
-  app_.add_option("--server", command_.server,
-                  "unix:PATH or ssh://HOST; else KDBG_SERVER, the configuration file, the "
-                  "default socket");
+  app_.add_option(
+      "--server", command_.server,
+      "unix:PATH, ssh://HOST or HOST:PORT; else KDBG_SERVER, the configuration file, the "
+      "default socket");
   app_.add_option("-o,--format", format_, "table, json or name")
       ->check(CLI::IsMember({"table", "json", "name"}));
   app_.add_flag("-q,--quiet", quiet_, "no progress, no notes");

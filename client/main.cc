@@ -1,4 +1,5 @@
 // kdbgctl: signals, then the command.
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "client/command_line.h"
@@ -7,6 +8,8 @@
 
 int main(int argc, char** argv) {
   using namespace kdbg::client;
+  // What is wrong with a connection is said by us, in words a user can act on.
+  ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   auto parsed = ParseCommandLine(argc, argv);
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
   const ParsedCommand& command = std::get<ParsedCommand>(parsed);

@@ -6,6 +6,7 @@
 #include "proto/contract/status_codec.h"
 #include "proto/support/status_macros.h"
 #include "proto/support/unique_fd.h"
+#include "proto/support/x509.h"
 
 namespace kdbg::client {
 namespace {
@@ -38,7 +39,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Connect(const ServerAddress& add
     KDBG_ASSIGN_OR_RETURN(const int fd, ConnectUnix(local->socket));
     UniqueFd close_again(fd);
   }
+  if (const auto* tls = std::get_if<TlsAddress>(&address)) {
+    KDBG_ASSIGN_OR_RETURN(server->identity_, LoadIdentity(*tls));
+  }
   KDBG_RETURN_IF_ERROR(server->Open());
+  if (server->identity_) server->RenewIfDue();
   return server;
 }
 
@@ -46,15 +51,35 @@ absl::Status Server::Open() {
   if (const auto* local = std::get_if<UnixAddress>(&address_)) {
     channel_ = grpc::CreateCustomChannel("unix:" + local->socket.string(),
                                          grpc::InsecureChannelCredentials(), Arguments());
+  } else if (const auto* tls = std::get_if<TlsAddress>(&address_)) {
+    channel_ = OpenTlsChannel(*tls, *identity_, Arguments());
   } else {
     channel_.reset();
     KDBG_ASSIGN_OR_RETURN(ssh_, SshLink::Open(std::get<SshAddress>(address_)));
     channel_ = grpc::CreateCustomInsecureChannelFromFd("localhost", ssh_->TakeFd(), Arguments());
   }
-  stubs_ = {v1::ServerService::NewStub(channel_), v1::SourceService::NewStub(channel_),
-            v1::BuildService::NewStub(channel_), v1::ArtifactService::NewStub(channel_),
-            v1::SessionService::NewStub(channel_)};
+  stubs_ = {v1::ServerService::NewStub(channel_),  v1::SourceService::NewStub(channel_),
+            v1::BuildService::NewStub(channel_),   v1::ArtifactService::NewStub(channel_),
+            v1::SessionService::NewStub(channel_), v1::UserService::NewStub(channel_)};
   return absl::OkStatus();
+}
+
+void Server::RenewIfDue() {
+  const absl::Time now = absl::Now();
+  if (now >= identity_->expire_time || !IsRenewalDue(*identity_, now)) return;
+  const auto key = NewPrivateKey();
+  const auto key_pem = key.ok() ? ToPem(*key) : key.status();
+  const auto request_pem = key.ok() ? NewCertificateRequest(*key) : key.status();
+  if (!key_pem.ok() || !request_pem.ok()) return;
+  v1::RenewCertificateRequest request;
+  request.set_certificate_request(*request_pem);
+  const auto answer = Call<v1::UserService>(&v1::UserService::Stub::RenewCertificate, request);
+  if (!answer.ok()) return;
+  auto renewed =
+      MakeIdentity(*key_pem, answer->certificate(), answer->authority(), answer->server_name());
+  if (!renewed.ok() || !SaveIdentity(std::get<TlsAddress>(address_), *renewed).ok()) return;
+  identity_ = *std::move(renewed);
+  (void)Open();
 }
 
 void Server::SetDeadline(grpc::ClientContext& context, absl::Duration deadline) {
@@ -68,6 +93,7 @@ absl::Status Server::Translate(const grpc::Status& status) {
   if (ssh_ != nullptr) {
     return absl::UnavailableError(fmt::format("{}: {}", ToString(address_), ssh_->Complaint()));
   }
+  if (const auto* tls = std::get_if<TlsAddress>(&address_)) return ExplainTls(*tls, *identity_);
   const auto again = ConnectUnix(std::get<UnixAddress>(address_).socket);
   if (!again.ok()) return again.status();
   UniqueFd close_again(*again);

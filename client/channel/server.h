@@ -5,6 +5,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 
@@ -12,11 +13,13 @@
 #include "absl/time/time.h"
 #include "client/channel/server_address.h"
 #include "client/channel/ssh_link.h"
+#include "client/channel/tls_identity.h"
 #include "kdbg/v1/artifact_service.grpc.pb.h"
 #include "kdbg/v1/build_service.grpc.pb.h"
 #include "kdbg/v1/server_service.grpc.pb.h"
 #include "kdbg/v1/session_service.grpc.pb.h"
 #include "kdbg/v1/source_service.grpc.pb.h"
+#include "kdbg/v1/user_service.grpc.pb.h"
 
 namespace kdbg::client {
 
@@ -60,13 +63,16 @@ class Server {
  private:
   explicit Server(ServerAddress address) : address_(std::move(address)) {}
   absl::Status Open();
+  // A certificate that wears out is replaced in good time. One that cannot be is good a while yet.
+  void RenewIfDue();
 
   ServerAddress address_;
+  std::optional<TlsIdentity> identity_;  // for TLS
   std::unique_ptr<SshLink> ssh_;
   std::shared_ptr<grpc::Channel> channel_;
   std::tuple<std::unique_ptr<v1::ServerService::Stub>, std::unique_ptr<v1::SourceService::Stub>,
              std::unique_ptr<v1::BuildService::Stub>, std::unique_ptr<v1::ArtifactService::Stub>,
-             std::unique_ptr<v1::SessionService::Stub>>
+             std::unique_ptr<v1::SessionService::Stub>, std::unique_ptr<v1::UserService::Stub>>
       stubs_;
 };
 

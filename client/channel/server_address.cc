@@ -1,16 +1,20 @@
 #include "client/channel/server_address.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <toml++/toml.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "proto/support/errno_status.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
@@ -44,6 +48,31 @@ absl::StatusOr<ServerAddress> ParseSsh(std::string_view rest) {
   return address;
 }
 
+bool IsHost(std::string_view host) {
+  const auto allowed = [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '-' || c == '_';
+  };
+  return !host.empty() && host.front() != '-' && std::all_of(host.begin(), host.end(), allowed);
+}
+
+// HOST:PORT or [ADDRESS]:PORT.
+absl::StatusOr<ServerAddress> ParseTls(std::string_view text) {
+  const std::size_t colon = text.rfind(':');
+  TlsAddress address{.host = absl::AsciiStrToLower(std::string(text.substr(0, colon))),
+                     .port = std::string(text.substr(colon + 1))};
+  int port = 0;
+  const bool brackets = address.host.starts_with('[') && address.host.ends_with(']');
+  if (brackets) address.host = address.host.substr(1, address.host.size() - 2);
+  in6_addr bytes = {};
+  const bool good_host =
+      brackets ? ::inet_pton(AF_INET6, address.host.c_str(), &bytes) == 1 : IsHost(address.host);
+  if (!good_host || !absl::SimpleAtoi(address.port, &port) || port < 1 || port > 65535) {
+    return absl::InvalidArgumentError(
+        fmt::format("'{}' is no server: write HOST:PORT, unix:/PATH or ssh://HOST", text));
+  }
+  return address;
+}
+
 }  // namespace
 
 absl::StatusOr<ServerAddress> ParseServerAddress(std::string_view text) {
@@ -51,17 +80,19 @@ absl::StatusOr<ServerAddress> ParseServerAddress(std::string_view text) {
   if (text.starts_with(kUnix)) text.remove_prefix(kUnix.size());
   if (text.starts_with("///")) text.remove_prefix(2);
   if (!text.empty() && text.front() == '/') return UnixAddress{.socket = std::string(text)};
-  if (text.find(':') != text.npos) {
-    return absl::UnimplementedError(
-        fmt::format("{}: HOST:PORT (TLS) is not in this version: use ssh://HOST", text));
-  }
+  if (text.find(':') != text.npos) return ParseTls(text);
   return absl::InvalidArgumentError(
-      fmt::format("'{}' is no server: write unix:/PATH or ssh://HOST", text));
+      fmt::format("'{}' is no server: write unix:/PATH, ssh://HOST or HOST:PORT", text));
 }
 
 std::string ToString(const ServerAddress& address) {
   if (const auto* local = std::get_if<UnixAddress>(&address)) {
     return fmt::format("unix:{}", local->socket.string());
+  }
+  if (const auto* tls = std::get_if<TlsAddress>(&address)) {
+    const bool is_v6 = tls->host.find(':') != std::string::npos;
+    return is_v6 ? fmt::format("[{}]:{}", tls->host, tls->port)
+                 : fmt::format("{}:{}", tls->host, tls->port);
   }
   const auto& ssh = std::get<SshAddress>(address);
   return fmt::format("ssh://{}{}{}{}", ssh.host, ssh.port.empty() ? "" : ":", ssh.port, ssh.socket);
@@ -131,7 +162,7 @@ absl::StatusOr<ServerAddress> ChooseServer(const std::string& flag, const Client
   }
   return absl::UnavailableError(
       fmt::format("no kdbgd listens on {}: {}; for another host use "
-                  "--server ssh://HOST",
+                  "--server ssh://HOST or kdbgctl login HOST:PORT",
                   fmt::join(tried, ", "), kStartHint));
 }
 

@@ -23,9 +23,15 @@ struct SshAddress {
   std::string socket;
 };
 
-using ServerAddress = std::variant<UnixAddress, SshAddress>;
+// HOST:PORT, by TLS with this machine's certificate for it (tls_identity.h).
+struct TlsAddress {
+  std::string host;  // a name or a number, without brackets
+  std::string port;
+};
 
-// INVALID_ARGUMENT for another form; UNIMPLEMENTED for HOST:PORT.
+using ServerAddress = std::variant<UnixAddress, SshAddress, TlsAddress>;
+
+// INVALID_ARGUMENT for another form.
 absl::StatusOr<ServerAddress> ParseServerAddress(std::string_view text);
 
 // As ParseServerAddress reads it.

@@ -14,6 +14,7 @@ inline constexpr std::string_view kUploads = "uploads";
 inline constexpr std::string_view kBuilds = "builds";
 inline constexpr std::string_view kArtifacts = "artifacts";
 inline constexpr std::string_view kSessions = "sessions";
+inline constexpr std::string_view kUsers = "users";
 
 // The service as an owner: what it makes of trusted sources is for everybody. No account has a
 // colon in its name.

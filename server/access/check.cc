@@ -11,9 +11,9 @@ namespace kdbg::access {
 namespace {
 
 constexpr std::string_view kRoleNames[] = {"none", "viewer", "user", "admin"};
-constexpr std::string_view kVerbNames[] = {"inform", "enroll", "enroll others", "create", "list",
-                                           "see",    "read",   "use",           "keep",   "control",
-                                           "delete", "share",  "trust",         "drain"};
+constexpr std::string_view kVerbNames[] = {"inform",  "enroll", "renew", "manage", "create",
+                                           "list",    "see",    "read",  "use",    "keep",
+                                           "control", "delete", "share", "trust",  "drain"};
 static_assert(std::size(kVerbNames) == static_cast<std::size_t>(Verb::kDrain) + 1);
 
 // How close the caller stands to one resource.
@@ -30,6 +30,7 @@ Relation RelationTo(const Principal& principal, const Resource& resource) {
       if (resource.shared == Sharing::kControl) return Relation::kController;
       return resource.shared == Sharing::kRead ? Relation::kReader : Relation::kStranger;
     case ResourceKind::kServer:
+    case ResourceKind::kUser:
     case ResourceKind::kUpload:
     case ResourceKind::kSource:
       return Relation::kStranger;
@@ -45,11 +46,12 @@ struct Need {
 Need NeedOf(Verb verb) {
   switch (verb) {
     case Verb::kInform:
+    case Verb::kRenew:
     case Verb::kList:
       return {Role::kViewer, Relation::kStranger};
     case Verb::kEnroll:
       return {Role::kNone, Relation::kStranger};
-    case Verb::kEnrollOthers:
+    case Verb::kManageUsers:
     case Verb::kTrust:
     case Verb::kDrain:
       return {Role::kAdmin, Relation::kStranger};

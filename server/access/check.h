@@ -21,13 +21,15 @@ enum class Role { kNone, kViewer, kUser, kAdmin };  // each may do what the one 
 struct Principal {
   std::string user;  // account name; "uid:1234" for a uid without one
   Role role = Role::kNone;
-  std::optional<uid_t> uid;  // when the caller came over this host's own socket
+  std::optional<uid_t> uid;      // when the caller came over this host's own socket
+  std::string certificate = {};  // its serial number, when they came by one
 };
 
 enum class Verb {
-  kInform,        // what the server is and can do
-  kEnroll,        // needs no identity: the code is the proof
-  kEnrollOthers,  // make such codes
+  kInform,       // what the server is and can do
+  kEnroll,       // needs no identity: the code is the proof
+  kRenew,        // one's own certificate
+  kManageUsers,  // make such codes, revoke
   kCreate,
   kList,
   kSee,      // state and description
@@ -41,7 +43,7 @@ enum class Verb {
   kDrain,  // have the server take nothing new
 };
 
-enum class ResourceKind { kServer, kUpload, kSource, kBuild, kArtifact, kSession };
+enum class ResourceKind { kServer, kUpload, kSource, kBuild, kArtifact, kSession, kUser };
 
 // What the owner granted this very caller.
 enum class Sharing { kNone, kRead, kControl };

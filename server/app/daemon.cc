@@ -12,9 +12,9 @@
 #include "proto/support/default_paths.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
-#include "server/access/grants.h"
+#include "server/access/enrolled_users.h"
 #include "server/access/owner_uids.h"
-#include "server/access/users.h"
+#include "server/app/access_parts.h"
 #include "server/app/housekeeping.h"
 #include "server/app/paths.h"
 #include "server/app/version.h"
@@ -36,7 +36,6 @@
 #include "server/observe/log.h"
 #include "server/service/artifact_service.h"
 #include "server/service/build_service.h"
-#include "server/service/call_gate.h"
 #include "server/service/grpc_server.h"
 #include "server/service/server_service.h"
 #include "server/service/session_service.h"
@@ -65,11 +64,11 @@ int Processors() { return std::max(1, static_cast<int>(std::thread::hardware_con
 
 std::vector<state::Migration> AllMigrations() {
   std::vector<state::Migration> all;
-  for (const auto& some : {access::OwnerUids::Migrations(), access::Grants::Migrations(),
-                           store::ArtifactStore::Migrations(), source::UploadStore::Migrations(),
-                           source::SourceCatalog::Migrations(), source::Workspaces::Migrations(),
-                           source::SeedStore::Migrations(), build::Builds::Migrations(),
-                           session::SessionMigrations()}) {
+  for (const auto& some : {access::OwnerUids::Migrations(), access::EnrolledUsers::Migrations(),
+                           access::Grants::Migrations(), store::ArtifactStore::Migrations(),
+                           source::UploadStore::Migrations(), source::SourceCatalog::Migrations(),
+                           source::Workspaces::Migrations(), source::SeedStore::Migrations(),
+                           build::Builds::Migrations(), session::SessionMigrations()}) {
     all.insert(all.end(), some.begin(), some.end());
   }
   return all;
@@ -163,7 +162,6 @@ class Daemon::Parts {
   std::unique_ptr<host::RunnerClient> runner_;
   std::unique_ptr<state::Database> database_;
   std::unique_ptr<access::OwnerUids> owner_uids_;
-  std::unique_ptr<access::Grants> grants_;
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
@@ -185,9 +183,7 @@ class Daemon::Parts {
   std::unique_ptr<gdb::Gateway> gateway_;
   host::KvmProbe kvm_;
   std::unique_ptr<session::Sessions> sessions_;
-  access::SystemAccounts accounts_;
-  std::unique_ptr<access::Users> users_;
-  std::unique_ptr<service::CallGate> gate_;
+  AccessParts access_;
   std::unique_ptr<service::SourceServiceImpl> source_service_;
   std::unique_ptr<service::BuildServiceImpl> build_service_;
   std::unique_ptr<service::ArtifactServiceImpl> artifact_service_;
@@ -214,6 +210,9 @@ absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
 
 std::vector<Chore> Daemon::Parts::Chores() {
   return {
+      {.name = "a look at the TLS certificates",
+       .period = absl::Minutes(1),
+       .run = [this](std::stop_token) { return access_.ReloadKeys(); }},
       {.name = "removal of abandoned uploads",
        .period = absl::Hours(1),
        .run = [this](std::stop_token) { return uploads_->RemoveExpired(); }},
@@ -236,13 +235,13 @@ std::vector<Chore> Daemon::Parts::Chores() {
        .period = absl::Minutes(1),  // a look; each has a period of its own
        .run =
            [this](std::stop_token) {
-             return gate_->closed() ? absl::OkStatus() : trusted_remotes_->KeepUp();
+             return access_.gate().closed() ? absl::OkStatus() : trusted_remotes_->KeepUp();
            }},
       {.name = "builds of trusted sources",
        .period = absl::Minutes(10),
        .run =
            [this](std::stop_token) {
-             return gate_->closed() ? absl::OkStatus() : trusted_builds_->KeepUp();
+             return access_.gate().closed() ? absl::OkStatus() : trusted_builds_->KeepUp();
            }},
       {.name = "packing of sources",
        .period = absl::Hours(1),
@@ -273,7 +272,6 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remote
   const std::vector<state::Migration> migrations = AllMigrations();
   KDBG_ASSIGN_OR_RETURN(database_, state::Database::Open(paths_.database, migrations));
   owner_uids_ = std::make_unique<access::OwnerUids>(*database_, OwnerUidRange(config.server));
-  KDBG_ASSIGN_OR_RETURN(grants_, access::Grants::Open(*database_));
   KDBG_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(paths_.store));
   artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
   KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(paths_.store));
@@ -392,21 +390,21 @@ service::ServerFacts Daemon::Parts::Facts(const config::Config& config) const {
 }
 
 absl::Status Daemon::Parts::Serve(const config::Config& config) {
-  users_ = std::make_unique<access::Users>(access::PolicyFrom(config.access), accounts_, clock_,
-                                           ::geteuid());
-  gate_ = std::make_unique<service::CallGate>(*users_, *grants_, clock_, service::GateLimits{});
+  KDBG_RETURN_IF_ERROR(access_.Open(config, paths_.authority, *database_, clock_));
+  service::CallGate& gate = access_.gate();
   source_service_ = std::make_unique<service::SourceServiceImpl>(
-      *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_);
-  build_service_ = std::make_unique<service::BuildServiceImpl>(*gate_, *builds_, *sources_,
-                                                               *uploads_, *editors_, clock_);
-  artifact_service_ = std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_,
+      gate, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_);
+  build_service_ = std::make_unique<service::BuildServiceImpl>(gate, *builds_, *sources_, *uploads_,
+                                                               *editors_, clock_);
+  artifact_service_ = std::make_unique<service::ArtifactServiceImpl>(gate, *artifacts_, *blobs_,
                                                                      *database_, *retention_);
   session_service_ =
-      std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_, *blobs_);
-  server_service_ = std::make_unique<service::ServerServiceImpl>(*gate_, Facts(config), *builds_,
+      std::make_unique<service::SessionServiceImpl>(gate, *sessions_, *builds_, *blobs_);
+  server_service_ = std::make_unique<service::ServerServiceImpl>(gate, Facts(config), *builds_,
                                                                  *sessions_, clock_);
   service::GrpcServerOptions options;
   options.runtime_directory = paths_.private_sockets;
+  options.tls = access_.tls_options();
   for (const auto& socket : paths_.sockets) {
     options.addresses.emplace_back().path = socket;
   }
@@ -414,9 +412,10 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
                         service::GrpcServer::Start(
                             options,
                             {source_service_.get(), build_service_.get(), artifact_service_.get(),
-                             session_service_.get(), server_service_.get()},
-                            *gate_));
+                             session_service_.get(), server_service_.get(), access_.user_service()},
+                            gate));
   for (const auto& socket : paths_.sockets) spdlog::info("serving on unix:{}", socket.string());
+  for (const int port : server_->tls_ports()) spdlog::info("serving by TLS on port {}", port);
   return absl::OkStatus();
 }
 

@@ -8,10 +8,13 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <system_error>
 
 #include "server/app/daemon.h"
+#include "server/app/paths.h"
+#include "server/app/user_commands.h"
 #include "server/app/version.h"
 #include "server/config/config.h"
 #include "server/observe/log.h"
@@ -42,6 +45,50 @@ std::filesystem::path FindRunner() {
   return self.parent_path().parent_path() / "libexec" / "kdbgd" / "kdbg-runner";
 }
 
+// What `kdbgd user` was asked for.
+struct UserWords {
+  CLI::App* noun = nullptr;
+  CLI::App* add = nullptr;
+  CLI::App* list = nullptr;
+  CLI::App* revoke = nullptr;
+  CLI::App* remove = nullptr;
+  std::string name;
+  std::string role;
+  std::string ttl;
+};
+
+void AddUserWords(CLI::App& flags, UserWords& words) {
+  words.noun = flags.add_subcommand("user", "who may come over TLS; asks the daemon that runs");
+  words.noun->require_subcommand(1);
+  words.noun->fallthrough();
+  words.add = words.noun->add_subcommand("add", "let a user's machine in, by a one-time code");
+  words.list = words.noun->add_subcommand("list", "who was let in");
+  words.revoke = words.noun->add_subcommand("revoke", "refuse a user from now on");
+  words.remove = words.noun->add_subcommand("remove", "refuse and forget");
+  for (CLI::App* word : {words.add, words.revoke, words.remove}) {
+    word->add_option("NAME", words.name, "the user")->required();
+    word->fallthrough();
+  }
+  words.list->fallthrough();
+  words.add->add_option("--role", words.role, "viewer, user or admin; default user")
+      ->check(CLI::IsMember({"viewer", "user", "admin"}));
+  words.add->add_option("--ttl", words.ttl, "how long the code is good: 30m, 24h; default 1h");
+}
+
+absl::Status RunUserWords(const UserWords& words, const kdbg::config::Config& config) {
+  const auto sockets = kdbg::app::UnixSockets(config.server);
+  if (!sockets.ok()) return sockets.status();
+  const kdbg::app::UserCommands commands(sockets->front());
+  if (words.list->parsed()) return commands.List();
+  if (words.revoke->parsed()) return commands.Revoke(words.name);
+  if (words.remove->parsed()) return commands.Remove(words.name);
+  std::optional<absl::Duration> ttl;
+  if (!words.ttl.empty() && !absl::ParseDuration(words.ttl, &ttl.emplace())) {
+    return absl::InvalidArgumentError("--ttl: write a duration such as 30m or 24h");
+  }
+  return commands.Add(words.name, words.role, ttl);
+}
+
 int Complain(const absl::Status& status) {
   fmt::print(stderr, "kdbgd: {}\n", std::string(status.message()));
   return kFailed;
@@ -54,7 +101,8 @@ int main(int argc, char** argv) {
       "Examples:\n"
       "  kdbgd                                   serve the default unix socket, nothing to set up\n"
       "  kdbgd --config /etc/kdbg/kdbgd.toml     serve as configured\n"
-      "  kdbgd --config FILE --check             only say whether FILE is right\n\n"
+      "  kdbgd --config FILE --check             only say whether FILE is right\n"
+      "  kdbgd user add alice                    let alice's machine in over TLS\n\n"
       "kdbgd builds Linux kernels with debug information and boots them in virtual machines, each "
       "with a gdb port."};
   std::string config_file;
@@ -62,6 +110,8 @@ int main(int argc, char** argv) {
   flags.add_option("--config", config_file, "Configuration file (TOML)");
   flags.add_flag("--check", check, "Check the configuration and exit");
   flags.set_version_flag("--version", std::string("kdbgd ") + KDBG_VERSION);
+  UserWords user;
+  AddUserWords(flags, user);
   try {
     flags.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -79,6 +129,10 @@ int main(int argc, char** argv) {
     return Complain(log);
   }
   if (check) return 0;
+  if (user.noun->parsed()) {
+    const absl::Status done = RunUserWords(user, options.config);
+    return done.ok() ? 0 : Complain(done);
+  }
 
   const sigset_t end_signals = BlockEndSignals();
   options.runner_program = FindRunner();

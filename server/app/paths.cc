@@ -17,6 +17,17 @@ constexpr int kClosed = 0700;
 
 }  // namespace
 
+absl::StatusOr<std::vector<std::filesystem::path>> UnixSockets(const config::Server& server) {
+  std::vector<std::filesystem::path> sockets;
+  for (const std::string& address : server.listen) {
+    if (address.starts_with(kUnixPrefix)) sockets.emplace_back(address.substr(kUnixPrefix.size()));
+  }
+  if (!sockets.empty()) return sockets;
+  // An admin always has a way in.
+  KDBG_ASSIGN_OR_RETURN(const DaemonPaths defaults, DefaultDaemonPaths(PathEnvironment::Current()));
+  return std::vector{defaults.socket};
+}
+
 absl::StatusOr<Paths> MakePaths(const config::Server& server) {
   KDBG_ASSIGN_OR_RETURN(const DaemonPaths defaults, DefaultDaemonPaths(PathEnvironment::Current()));
   Paths paths;
@@ -34,6 +45,7 @@ absl::StatusOr<Paths> MakePaths(const config::Server& server) {
   paths.seeds = paths.state / "seeds";
   paths.logs = paths.state / "logs";
   paths.private_sockets = paths.state / "private";
+  paths.authority = paths.state / "tls";
   for (const auto& path : {paths.state, paths.store, paths.guests, paths.libvirt}) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kPassable));
   }
@@ -41,10 +53,7 @@ absl::StatusOr<Paths> MakePaths(const config::Server& server) {
                            paths.gdb_indexes, paths.templates, paths.logs, paths.private_sockets}) {
     KDBG_RETURN_IF_ERROR(MakeDirectories(path, kClosed));
   }
-  for (const std::string& address : server.listen) {
-    paths.sockets.emplace_back(address.substr(kUnixPrefix.size()));
-  }
-  if (paths.sockets.empty()) paths.sockets.push_back(defaults.socket);
+  KDBG_ASSIGN_OR_RETURN(paths.sockets, UnixSockets(server));
   for (const auto& socket : paths.sockets) {
     std::error_code exists;
     if (std::filesystem::is_directory(socket.parent_path(), exists)) continue;

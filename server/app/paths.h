@@ -30,8 +30,12 @@ struct Paths {
   std::filesystem::path gdb_indexes;  // where gdb works on the index of a new kernel
   std::filesystem::path logs;
   std::filesystem::path private_sockets;
+  std::filesystem::path authority;             // kdbgd's own keys
   std::vector<std::filesystem::path> sockets;  // where clients connect
 };
+
+// Where a daemon of this configuration listens for this host.
+absl::StatusOr<std::vector<std::filesystem::path>> UnixSockets(const config::Server& server);
 
 // Made and with their modes when this returns. A second daemon on the same state is refused later,
 // by the lock.

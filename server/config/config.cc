@@ -1,9 +1,12 @@
 #include "server/config/config.h"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 
 #include <toml++/toml.h>
 #include <algorithm>
+#include <charconv>
 #include <iterator>
 #include <set>
 #include <utility>
@@ -81,6 +84,12 @@ class Section {
     }
   }
 
+  void Read(std::string_view key, std::filesystem::path& into) {
+    std::string text;
+    Read(key, text);
+    into = text;
+  }
+
   template <typename Text>
   void Read(std::string_view key, std::vector<Text>& into) {
     const toml::node* node = Take(key);
@@ -93,6 +102,8 @@ class Section {
     into.clear();
     for (const toml::node& item : *array) into.emplace_back(item.as_string()->get());
   }
+
+  bool present() const { return table_ != nullptr; }
 
   // After every key was read: the first error, or the first key nobody asked for.
   absl::Status Finish() {
@@ -148,6 +159,17 @@ absl::Status ReadAccess(Section section, Access& access) {
   return section.Finish();
 }
 
+absl::Status ReadTls(Section section, std::optional<Tls>& tls) {
+  if (!section.present()) return absl::OkStatus();
+  Tls& into = tls.emplace();
+  section.Read("certificate", into.certificate);
+  section.Read("key", into.key);
+  section.Read("client_ca", into.client_ca);
+  section.Read("client_crl", into.client_crl);
+  section.Read("certificate_lifetime", into.certificate_lifetime);
+  return section.Finish();
+}
+
 absl::Status ReadBuild(Section section, Build& build) {
   section.Read("jobs", build.jobs, 0, 1024);
   section.Read("parallel", build.parallel, 1, 256);
@@ -200,8 +222,8 @@ absl::Status ReadLibvirt(Section section, Libvirt& libvirt) {
 }
 
 absl::Status CheckSections(std::string_view file, const toml::table& document) {
-  static constexpr std::string_view kSections[] = {"server", "access", "build", "session",
-                                                   "libvirt"};
+  static constexpr std::string_view kSections[] = {"server", "access",  "tls",
+                                                   "build",  "session", "libvirt"};
   for (const auto& [key, node] : document) {
     if (std::find(std::begin(kSections), std::end(kSections), key.str()) == std::end(kSections)) {
       return Wrong(file, key.source(),
@@ -219,12 +241,31 @@ absl::Status CheckTogether(std::string_view file, const Config& config) {
                      fmt::format("{}: {}", file, message));
   };
   for (const std::string& address : config.server.listen) {
-    if (!address.starts_with("unix:/")) {
+    if (address.starts_with("unix:/")) continue;
+    if (!ParseTcpAddress(address)) {
       return wrong(fmt::format(
-          "server.listen: '{}' is not of the form unix:/PATH; for remote use reach that socket "
-          "by ssh://HOST",
+          "server.listen: '{}' is neither unix:/PATH nor an address of this host and a port, "
+          "such as 0.0.0.0:7443 or [::]:7443",
           address));
     }
+    if (!config.tls) {
+      return wrong(fmt::format(
+          "server.listen: '{}' is a TCP address, and kdbgd speaks TLS there or nothing: add a "
+          "section [tls] (it may be empty: kdbgd then keeps a certificate authority of its own), "
+          "or take the address out and reach unix:/PATH by ssh://HOST",
+          address));
+    }
+  }
+  if (config.tls && config.tls->certificate.empty() != config.tls->key.empty()) {
+    return wrong("tls.certificate and tls.key belong together: name both or neither");
+  }
+  if (config.tls && !config.tls->client_crl.empty() && config.tls->client_ca.empty()) {
+    return wrong(
+        "tls.client_crl is of tls.client_ca: kdbgd's own users are revoked by "
+        "`kdbgd user revoke NAME`");
+  }
+  if (config.tls && config.tls->certificate_lifetime < absl::Hours(1)) {
+    return wrong("tls.certificate_lifetime must be \"1h\" or more");
   }
   if (config.session.first_port > config.session.last_port) {
     return wrong("session.first_port is above session.last_port");
@@ -241,6 +282,26 @@ absl::Status CheckTogether(std::string_view file, const Config& config) {
 
 }  // namespace
 
+std::optional<TcpAddress> ParseTcpAddress(std::string_view text) {
+  const std::size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos) return std::nullopt;
+  TcpAddress address;
+  const std::string_view port = text.substr(colon + 1);
+  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), address.port);
+  if (error != std::errc() || end != port.data() + port.size() || port.front() == '-' ||
+      address.port > kMaxPort) {
+    return std::nullopt;
+  }
+  std::string_view host = text.substr(0, colon);
+  const bool brackets = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  if (brackets) host = host.substr(1, host.size() - 2);
+  address.host = host;
+  in6_addr bytes = {};
+  const int family = brackets ? AF_INET6 : AF_INET;
+  if (::inet_pton(family, address.host.c_str(), &bytes) != 1) return std::nullopt;
+  return address;
+}
+
 absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file_name) {
   toml::table document;
   try {  // toml++ as Debian builds it reports by exception
@@ -252,6 +313,7 @@ absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file_
   KDBG_RETURN_IF_ERROR(CheckSections(file_name, document));
   KDBG_RETURN_IF_ERROR(ReadServer(Section(file_name, "server", document), config.server));
   KDBG_RETURN_IF_ERROR(ReadAccess(Section(file_name, "access", document), config.access));
+  KDBG_RETURN_IF_ERROR(ReadTls(Section(file_name, "tls", document), config.tls));
   KDBG_RETURN_IF_ERROR(ReadBuild(Section(file_name, "build", document), config.build));
   KDBG_RETURN_IF_ERROR(ReadSession(Section(file_name, "session", document), config.session));
   KDBG_RETURN_IF_ERROR(ReadLibvirt(Section(file_name, "libvirt", document), config.libvirt));

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +18,7 @@
 namespace kdbg::config {
 
 struct Server {
-  std::vector<std::string> listen;  // "unix:/path"; empty: the default socket
+  std::vector<std::string> listen;  // "unix:/path", "0.0.0.0:7443"; empty: the default socket
   std::filesystem::path state_dir;  // empty: the default for this user
   std::string log_level = "info";
   // Where the runner listens, when systemd runs it; empty: the daemon starts one of its own.
@@ -33,6 +34,15 @@ struct Access {
   std::vector<std::string> admins;   // user names, beside root and the daemon's own user
   std::vector<std::string> viewers;  // may look but not make
   bool others_are_users = true;      // everybody else who can reach the socket
+};
+
+// How those who come over TCP are known; there is no TCP without it.
+struct Tls {
+  std::filesystem::path certificate;  // PEM, with its chain; empty: of kdbgd's own authority
+  std::filesystem::path key;
+  std::filesystem::path client_ca;   // who vouches for users; empty: kdbgd's own authority, by code
+  std::filesystem::path client_crl;  // whom that one has revoked
+  absl::Duration certificate_lifetime = absl::Hours(24 * 90);  // of users' certificates
 };
 
 struct Build {
@@ -86,10 +96,18 @@ struct Libvirt {
 struct Config {
   Server server;
   Access access;
+  std::optional<Tls> tls;
   Build build;
   Session session;
   Libvirt libvirt;
 };
+
+struct TcpAddress {
+  std::string host;  // of this host, in numbers; "::" and "0.0.0.0" are all of them
+  int port = 0;      // 0: any that is free
+};
+// "10.0.0.1:7443", "[::]:7443".
+std::optional<TcpAddress> ParseTcpAddress(std::string_view text);
 
 // INVALID_ARGUMENT: "FILE:LINE:COLUMN: what and what to write instead".
 absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file_name);

@@ -91,7 +91,7 @@ absl::Status BuildServiceImpl::CheckInputs(const Call& call, build::BuildRequest
 absl::Status BuildServiceImpl::CheckReader(const Call& call, const std::string& user,
                                            std::string_view field) const {
   if (user == call.user()) return InvalidField(field, user, "it is theirs already");
-  if (gate_.users().CouldBe(user)) return absl::OkStatus();
+  if (gate_.CouldBe(user)) return absl::OkStatus();
   return InvalidField(field, user, fmt::format("this host has no account {}", user));
 }
 

@@ -6,9 +6,9 @@
 
 #include "absl/strings/escaping.h"
 #include "proto/contract/error.h"
+#include "proto/support/status_macros.h"
 #include "server/observe/log.h"
 #include "server/service/peer_identity.h"
-#include "server/service/turns.h"
 
 namespace kdbg::service {
 namespace {
@@ -27,6 +27,8 @@ std::string_view CollectionName(access::ResourceKind kind) {
       return "artifacts";
     case access::ResourceKind::kSession:
       return "sessions";
+    case access::ResourceKind::kUser:
+      return "users";
   }
   return "";
 }
@@ -79,6 +81,18 @@ absl::Status DrainingError() {
                    "the server is shutting down: try again in a moment", {}, absl::Seconds(5));
 }
 
+absl::Status NoIdentityError() {
+  return MakeError(absl::StatusCode::kUnauthenticated, Reason::kUnauthenticated,
+                   "no identity came with the call: over TCP it takes a certificate (kdbgctl login "
+                   "HOST:PORT --code CODE); or connect through the server's own unix socket, or "
+                   "through ssh://HOST");
+}
+
+absl::Status RevokedError() {
+  return MakeError(absl::StatusCode::kUnauthenticated, Reason::kUnauthenticated,
+                   "access was revoked: ask an admin");
+}
+
 absl::Status NotImplemented(const Call& call, std::string_view what) {
   return MakeError(absl::StatusCode::kUnimplemented, Reason::kNotImplemented,
                    fmt::format("{} is not implemented in this version of kdbgd", what),
@@ -97,12 +111,12 @@ std::optional<std::string> CallGate::closed() const {
 
 absl::Status Call::Check(const access::Resource& resource) {
   checked_ = true;
-  return access::Check(principal_, rule_->verb, AsMet(resource));
+  return access::Check(caller_.principal, rule_->verb, AsMet(resource));
 }
 
 access::Resource Call::AsMet(access::Resource resource) const {
-  const bool granted = resource.is_private && (grants_->Has(resource.name, principal_.user) ||
-                                               grants_->Has(resource.made_by, principal_.user));
+  const bool granted = resource.is_private && (grants_->Has(resource.name, user()) ||
+                                               grants_->Has(resource.made_by, user()));
   if (granted) resource.shared = access::Sharing::kRead;
   return resource;
 }
@@ -110,7 +124,7 @@ access::Resource Call::AsMet(access::Resource resource) const {
 absl::Status Call::CheckCollection() { return Check(CollectionOf(*rule_)); }
 
 absl::Status Call::CheckAlso(access::Verb verb, const access::Resource& resource) const {
-  return access::Check(principal_, verb, AsMet(resource));
+  return access::Check(caller_.principal, verb, AsMet(resource));
 }
 
 absl::Status Call::CheckGone() {
@@ -119,30 +133,56 @@ absl::Status Call::CheckGone() {
 }
 
 bool Call::MaySee(const access::Resource& resource) const {
-  return access::Check(principal_, access::Verb::kSee, AsMet(resource)).ok();
+  return access::Check(caller_.principal, access::Verb::kSee, AsMet(resource)).ok();
 }
 
 CallGate::CallGate(access::Users& users, access::Grants& grants, const Clock& clock,
-                   const GateLimits& limits)
+                   const GateLimits& limits, std::optional<TlsCallers> tls)
     : users_(users),
       grants_(grants),
       clock_(clock),
       limits_(limits),
+      tls_(std::move(tls)),
       calls_(limits.call_threads, limits.max_queued_calls),
       streams_(limits.stream_threads, static_cast<std::size_t>(limits.max_streams)) {}
 
-absl::StatusOr<Call> CallGate::Enter(const RpcRule& rule, const std::string& peer) {
-  const std::optional<uid_t> uid = UidOfPeer(peer);
-  access::Principal principal;
-  if (uid) {
-    principal = users_.FromUid(*uid);
-  } else if (rule.verb != access::Verb::kEnroll) {
-    spdlog::warn("{}: no identity came with a call from '{}'", rule.method, peer);
-    return MakeError(absl::StatusCode::kUnauthenticated, Reason::kUnauthenticated,
-                     "no identity came with the call: connect through the server's own unix "
-                     "socket, or through ssh://HOST");
+std::optional<TlsConnection> CallGate::ConnectionOf(const std::string& peer) const {
+  const std::optional<std::uint64_t> number = TlsConnectionOfPeer(peer);
+  if (!number || !tls_) return std::nullopt;
+  return tls_->connections.Find(*number);
+}
+
+// For the log.
+std::string CallGate::FromOf(const std::string& peer) const {
+  const std::optional<TlsConnection> connection = ConnectionOf(peer);
+  if (!connection) return peer;
+  if (!connection->claim) return connection->from;
+  return fmt::format("{} ({})", connection->from, connection->claim->common_name);
+}
+
+absl::StatusOr<Caller> CallGate::Identify(const RpcRule& rule, const std::string& peer) const {
+  if (const std::optional<uid_t> uid = UidOfPeer(peer)) {
+    return Caller{.principal = users_.FromUid(*uid), .from = "unix", .address = "unix"};
   }
-  Call call(rule, std::move(principal), grants_, clock_.Monotonic());
+  Caller caller;
+  if (const std::optional<TlsConnection> connection = ConnectionOf(peer)) {
+    caller.from = connection->from;
+    caller.address = connection->address;
+    if (connection->claim) {
+      KDBG_ASSIGN_OR_RETURN(caller.principal, tls_->users.FromCertificate(*connection->claim));
+    }
+  }
+  if (!caller.principal.user.empty() || rule.verb == access::Verb::kEnroll) return caller;
+  return NoIdentityError();
+}
+
+absl::StatusOr<Call> CallGate::Enter(const RpcRule& rule, const std::string& peer) {
+  absl::StatusOr<Caller> caller = Identify(rule, peer);
+  if (!caller.ok()) {
+    spdlog::warn("{} from {}: {}", rule.method, FromOf(peer), Describe(caller.status()));
+    return caller.status();
+  }
+  Call call(rule, *std::move(caller), grants_, clock_.Monotonic());
   absl::Status status =
       draining_ ? DrainingError()
                 : access::CheckRole(call.principal(), rule.verb, CollectionName(rule.kind));
@@ -162,9 +202,15 @@ absl::Status CallGate::Leave(const Call& call, absl::Status status) {
   return status;
 }
 
-absl::StatusOr<StreamPlace> CallGate::EnterStream(const Call& call, std::weak_ptr<Turns> turns) {
+absl::StatusOr<StreamPlace> CallGate::EnterStream(const Call& call, const std::string& peer,
+                                                  std::weak_ptr<Turns> turns) {
   absl::MutexLock lock(&mutex_);
   if (draining_) return DrainingError();
+  // Who was revoked since Enter: EndStreamsOf either finds the stream in the list, or ran before
+  // this.
+  if (!call.principal().certificate.empty()) {
+    KDBG_RETURN_IF_ERROR(Identify(call.rule(), peer).status());
+  }
   int& count = streams_by_user_[call.user()];
   const bool user_full = count >= limits_.max_streams_per_user;
   if (user_full || static_cast<int>(open_streams_.size()) >= limits_.max_streams) {
@@ -176,7 +222,9 @@ absl::StatusOr<StreamPlace> CallGate::EnterStream(const Call& call, std::weak_pt
   }
   ++count;
   const std::uint64_t id = next_stream_++;
-  open_streams_[id] = std::move(turns);
+  open_streams_[id] = {.user = call.user(),
+                       .by_certificate = !call.principal().certificate.empty(),
+                       .turns = std::move(turns)};
   return StreamPlace([this, id, user = call.user()] {
     absl::MutexLock leave_lock(&mutex_);
     open_streams_.erase(id);
@@ -185,16 +233,31 @@ absl::StatusOr<StreamPlace> CallGate::EnterStream(const Call& call, std::weak_pt
   });
 }
 
+template <typename Which>
+void CallGate::EndStreams(Turns::StopCause cause, Which which) {
+  std::vector<std::shared_ptr<Turns>> ended;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, stream] : open_streams_) {
+      if (!which(stream)) continue;
+      if (auto alive = stream.turns.lock()) ended.push_back(std::move(alive));
+    }
+  }
+  for (const auto& turns : ended) turns->Stop(cause);
+}
+
+void CallGate::EndStreamsOf(const std::string& user) {
+  EndStreams(Turns::StopCause::kRevoked, [&](const OpenStream& stream) {
+    return stream.by_certificate && stream.user == user;
+  });
+}
+
 void CallGate::Drain() {
-  std::vector<std::shared_ptr<Turns>> open;
   {
     absl::MutexLock lock(&mutex_);
     draining_ = true;
-    for (const auto& [id, turns] : open_streams_) {
-      if (auto alive = turns.lock()) open.push_back(std::move(alive));
-    }
   }
-  for (const auto& turns : open) turns->Stop(Turns::StopCause::kDraining);
+  EndStreams(Turns::StopCause::kDraining, [](const OpenStream&) { return true; });
 }
 
 }  // namespace kdbg::service

@@ -18,22 +18,31 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "server/access/check.h"
+#include "server/access/enrolled_users.h"
 #include "server/access/grants.h"
 #include "server/access/users.h"
 #include "server/base/clock.h"
+#include "server/service/connection_book.h"
 #include "server/service/executor.h"
 #include "server/service/rpc_table.h"
+#include "server/service/turns.h"
 
 namespace kdbg::service {
 
-class Turns;
+// Who calls, and from where.
+struct Caller {
+  access::Principal principal;
+  std::string from;     // "unix", "10.0.0.7:41234"
+  std::string address;  // whom attempts are counted against: no port
+};
 
 // One call in progress. Only the gate makes them.
 class Call {
  public:
   const RpcRule& rule() const { return *rule_; }
-  const access::Principal& principal() const { return principal_; }
-  const std::string& user() const { return principal_.user; }
+  const access::Principal& principal() const { return caller_.principal; }
+  const Caller& caller() const { return caller_; }
+  const std::string& user() const { return caller_.principal.user; }
 
   // May the caller do what this RPC does to `resource`? A call that has not asked cannot succeed.
   absl::Status Check(const access::Resource& resource);
@@ -48,15 +57,14 @@ class Call {
 
  private:
   friend class CallGate;
-  Call(const RpcRule& rule, access::Principal principal, const access::Grants& grants,
-       absl::Duration begin)
-      : rule_(&rule), principal_(std::move(principal)), grants_(&grants), begin_(begin) {}
+  Call(const RpcRule& rule, Caller caller, const access::Grants& grants, absl::Duration begin)
+      : rule_(&rule), caller_(std::move(caller)), grants_(&grants), begin_(begin) {}
 
   // With what its owner granted the caller.
   access::Resource AsMet(access::Resource resource) const;
 
   const RpcRule* rule_;
-  access::Principal principal_;
+  Caller caller_;
   const access::Grants* grants_;
   absl::Duration begin_;
   bool checked_ = false;
@@ -88,18 +96,29 @@ struct GateLimits {
   int max_streams = 2048;
 };
 
+// Those who come over TLS.
+struct TlsCallers {
+  const ConnectionBook& connections;
+  const access::EnrolledUsers& users;
+};
+
 class CallGate {
  public:
   CallGate(access::Users& users, access::Grants& grants, const Clock& clock,
-           const GateLimits& limits);
+           const GateLimits& limits, std::optional<TlsCallers> tls = std::nullopt);
 
   // UNAUTHENTICATED without an identity, UNAVAILABLE (kDraining), PERMISSION_DENIED for the role.
   absl::StatusOr<Call> Enter(const RpcRule& rule, const std::string& peer);
   // The status to answer with: INTERNAL when a call that succeeds never asked for permission.
   absl::Status Leave(const Call& call, absl::Status status);
 
-  // RESOURCE_EXHAUSTED (kTooManyCalls) beyond the limits. `turns` is told when the server drains.
-  absl::StatusOr<StreamPlace> EnterStream(const Call& call, std::weak_ptr<Turns> turns);
+  // RESOURCE_EXHAUSTED (kTooManyCalls) beyond the limits. `turns` is told when the server drains
+  // or the caller becomes nobody.
+  absl::StatusOr<StreamPlace> EnterStream(const Call& call, const std::string& peer,
+                                          std::weak_ptr<Turns> turns);
+
+  // The streams of callers who have just become nobody end with UNAUTHENTICATED.
+  void EndStreamsOf(const std::string& user);
 
   // New calls are refused, streams end with UNAVAILABLE (kDraining): clients come back later.
   void Drain();
@@ -109,28 +128,46 @@ class CallGate {
   void SetClosed(std::optional<std::string> reason);
   std::optional<std::string> closed() const;
 
-  access::Users& users() { return users_; }
   access::Grants& grants() { return grants_; }
+
+  // Whether somebody could come by this name.
+  bool CouldBe(const std::string& user) const {
+    return users_.CouldBe(user) || (tls_ && tls_->users.Has(user));
+  }
 
   Executor& calls() { return calls_; }
   Executor& streams() { return streams_; }
 
  private:
+  struct OpenStream {
+    std::string user;
+    bool by_certificate = false;
+    std::weak_ptr<Turns> turns;
+  };
+  template <typename Which>
+  void EndStreams(Turns::StopCause cause, Which which);
+  absl::StatusOr<Caller> Identify(const RpcRule& rule, const std::string& peer) const;
+  std::optional<TlsConnection> ConnectionOf(const std::string& peer) const;
+  std::string FromOf(const std::string& peer) const;
+
   access::Users& users_;
   access::Grants& grants_;
   const Clock& clock_;
   const GateLimits limits_;
+  const std::optional<TlsCallers> tls_;
   std::atomic<bool> draining_ = false;
   mutable absl::Mutex mutex_;
   std::optional<std::string> closed_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> streams_by_user_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::uint64_t, std::weak_ptr<Turns>> open_streams_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::uint64_t, OpenStream> open_streams_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t next_stream_ ABSL_GUARDED_BY(mutex_) = 1;
   Executor calls_;
   Executor streams_;  // last: its threads use the rest
 };
 
 absl::Status DrainingError();
+absl::Status NoIdentityError();
+absl::Status RevokedError();
 // For what the contract promises and this server cannot do yet.
 absl::Status NotImplemented(const Call& call, std::string_view what);
 

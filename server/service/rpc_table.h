@@ -66,8 +66,13 @@ inline constexpr RpcRule kRpcTable[] = {
     {"ServerService/GetServerInfo", access::Verb::kInform, access::ResourceKind::kServer},
     {"ServerService/Drain", access::Verb::kDrain, access::ResourceKind::kServer},
     {"ServerService/Undrain", access::Verb::kDrain, access::ResourceKind::kServer},
-    {"ServerService/Enroll", access::Verb::kEnroll, access::ResourceKind::kServer},
-    {"ServerService/CreateEnrollment", access::Verb::kEnrollOthers, access::ResourceKind::kServer},
+
+    {"UserService/CreateEnrollment", access::Verb::kManageUsers, access::ResourceKind::kUser},
+    {"UserService/Enroll", access::Verb::kEnroll, access::ResourceKind::kUser},
+    {"UserService/RenewCertificate", access::Verb::kRenew, access::ResourceKind::kUser},
+    {"UserService/ListUsers", access::Verb::kManageUsers, access::ResourceKind::kUser},
+    {"UserService/RevokeUser", access::Verb::kManageUsers, access::ResourceKind::kUser},
+    {"UserService/DeleteUser", access::Verb::kManageUsers, access::ResourceKind::kUser},
 };
 
 // nullptr when there is no such row.

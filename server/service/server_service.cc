@@ -171,17 +171,4 @@ grpc::ServerUnaryReactor* ServerServiceImpl::Undrain(Context* context, const v1:
   });
 }
 
-grpc::ServerUnaryReactor* ServerServiceImpl::Enroll(Context* context, const v1::EnrollRequest*,
-                                                    v1::EnrollResponse*) {
-  return RunUnary(gate_, context, Rpc("ServerService/Enroll"),
-                  [](Call& call) { return NotImplemented(call, "enrolment over TLS"); });
-}
-
-grpc::ServerUnaryReactor* ServerServiceImpl::CreateEnrollment(Context* context,
-                                                              const v1::CreateEnrollmentRequest*,
-                                                              v1::Enrollment*) {
-  return RunUnary(gate_, context, Rpc("ServerService/CreateEnrollment"),
-                  [](Call& call) { return NotImplemented(call, "enrolment over TLS"); });
-}
-
 }  // namespace kdbg::service

@@ -46,11 +46,6 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
                                   v1::DrainReport* response) override;
   grpc::ServerUnaryReactor* Undrain(Context* context, const v1::UndrainRequest* request,
                                     v1::DrainReport* response) override;
-  grpc::ServerUnaryReactor* Enroll(Context* context, const v1::EnrollRequest* request,
-                                   v1::EnrollResponse* response) override;
-  grpc::ServerUnaryReactor* CreateEnrollment(Context* context,
-                                             const v1::CreateEnrollmentRequest* request,
-                                             v1::Enrollment* response) override;
 
  private:
   void SetCapacity(v1::HostCapacity* capacity) const;

@@ -288,7 +288,7 @@ grpc::ServerUnaryReactor* SessionServiceImpl::ShareSession(Context* context,
       [this, request, response](Call& call) -> absl::Status {
         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
         KDBG_ASSIGN_OR_RETURN(const session::SessionShare share, ShareFrom(request->share()));
-        if (share.user == session.owner || !gate_.users().CouldBe(share.user)) {
+        if (share.user == session.owner || !gate_.CouldBe(share.user)) {
           return InvalidField("share.user", share.user,
                               share.user == session.owner
                                   ? "the session is theirs already"

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
 #include "proto/support/status_macros.h"
@@ -23,6 +24,20 @@ namespace kdbg::service {
 namespace {
 
 constexpr std::size_t kMaxUploadChunk = std::size_t{1} << 20;
+
+// What lies on the server's disk is read with the rights of the caller's account there. Who came
+// by a certificate has none, and must not read with the daemon's instead.
+absl::Status CheckReader(const access::Principal& caller, const source::SourceOrigin& origin) {
+  const bool is_path = origin.kind == source::OriginKind::kServerPath;
+  const bool is_file_url = origin.kind == source::OriginKind::kGitUrl &&
+                           absl::StartsWithIgnoreCase(origin.text, "file:");
+  if (caller.uid || (!is_path && !is_file_url)) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kPermissionDenied, Reason::kPathNotAllowed,
+                   "files on the server are read with the rights of your account there, and you "
+                   "came by a certificate: send the file or the directory itself, or come through "
+                   "ssh://HOST",
+                   {{"path", origin.text}});
+}
 
 class UploadSink final : public Sink<v1::WriteUploadRequest, v1::Upload> {
  public:
@@ -136,6 +151,7 @@ grpc::ServerUnaryReactor* SourceServiceImpl::CreateSource(Context* context,
                       if (!base.ok()) return base.status();
                       KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*base)));
                     }
+                    KDBG_RETURN_IF_ERROR(CheckReader(call.principal(), wanted.origin));
                     wanted.owner = call.user();
                     wanted.reader = call.principal().uid;
                     KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source,

@@ -18,7 +18,7 @@ StreamCall::StreamCall(CallGate& gate, const grpc::CallbackServerContext& contex
 absl::Status StreamCall::Enter() {
   KDBG_ASSIGN_OR_RETURN(Call call, gate_.Enter(rule_, peer_));
   call_ = std::make_unique<Call>(std::move(call));
-  KDBG_ASSIGN_OR_RETURN(place_, gate_.EnterStream(*call_, turns_));
+  KDBG_ASSIGN_OR_RETURN(place_, gate_.EnterStream(*call_, peer_, turns_));
   return absl::OkStatus();
 }
 
@@ -34,6 +34,8 @@ absl::Status StreamCall::stop_status() const {
       return absl::OkStatus();
     case Turns::StopCause::kDraining:
       return DrainingError();
+    case Turns::StopCause::kRevoked:
+      return RevokedError();
     case Turns::StopCause::kCancelled:
       break;
   }

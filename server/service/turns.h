@@ -18,7 +18,7 @@ namespace kdbg::service {
 class Turns : public std::enable_shared_from_this<Turns> {
  public:
   enum class After { kGoOn, kOver };  // kOver: the stream is finished and may be gone already
-  enum class StopCause { kNone, kCancelled, kDraining };
+  enum class StopCause { kNone, kCancelled, kDraining, kRevoked };
 
   Turns(Executor& executor, std::function<After()> turn)
       : executor_(executor), turn_(std::move(turn)) {}

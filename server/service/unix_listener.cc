@@ -7,14 +7,11 @@
 #include <sys/un.h>
 
 #include <array>
-#include <asio.hpp>
-#include <asio/experimental/as_tuple.hpp>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
 #include <map>
-#include <random>
 #include <thread>
 #include <utility>
 
@@ -23,14 +20,12 @@
 #include "proto/support/unique_fd.h"
 #include "server/observe/log.h"
 #include "server/service/peer_identity.h"
+#include "server/service/relay.h"
 
 namespace kdbg::service {
 namespace {
 
-using Socket = asio::local::stream_protocol::socket;
 using Acceptor = asio::local::stream_protocol::acceptor;
-constexpr auto kNoThrow = asio::experimental::as_tuple(asio::use_awaitable);
-constexpr std::size_t kBufferBytes = 64 * 1024;
 constexpr int kBacklog = 128;
 
 absl::StatusOr<sockaddr_un> AddressOf(const std::filesystem::path& path) {
@@ -105,7 +100,9 @@ absl::StatusOr<UniqueFd> Listen(const UnixAddress& wanted) {
 class UnixListener::Impl {
  public:
   Impl(const std::filesystem::path& private_socket, const RelayLimits& limits)
-      : private_socket_(private_socket), limits_(limits), next_connection_(FirstNumber()) {}
+      : private_socket_(private_socket),
+        limits_(limits),
+        next_connection_(FirstConnectionNumber()) {}
 
   ~Impl() {
     StopAccepting();
@@ -128,7 +125,10 @@ class UnixListener::Impl {
 
   void Run() {
     for (const auto& acceptor : acceptors_) {
-      asio::co_spawn(context_, Accept(*acceptor), asio::detached);
+      asio::co_spawn(
+          context_,
+          AcceptAll(context_, *acceptor, [this](LocalSocket caller) { Admit(std::move(caller)); }),
+          asio::detached);
     }
     thread_ = std::thread([this] { context_.run(); });
   }
@@ -143,29 +143,7 @@ class UnixListener::Impl {
   }
 
  private:
-  // Unguessable, so that nobody on the host can take the names of connections to come.
-  static std::uint64_t FirstNumber() {
-    std::random_device random;
-    return (static_cast<std::uint64_t>(random()) << 32) | random();
-  }
-
-  asio::awaitable<void> Accept(Acceptor& acceptor) {
-    asio::steady_timer pause(context_);
-    while (acceptor.is_open()) {
-      auto [error, caller] = co_await acceptor.async_accept(kNoThrow);
-      if (!error) {
-        Admit(std::move(caller));
-        continue;
-      }
-      if (error == asio::error::operation_aborted || error == asio::error::bad_descriptor) break;
-      // Out of descriptors: the connection stays in the backlog, which would wake us at once again.
-      spdlog::warn("cannot accept a connection: {}", error.message());
-      pause.expires_after(std::chrono::milliseconds(100));
-      co_await pause.async_wait(kNoThrow);
-    }
-  }
-
-  void Admit(Socket caller) {
+  void Admit(LocalSocket caller) {
     ucred credentials = {};
     socklen_t size = sizeof(credentials);
     if (::getsockopt(caller.native_handle(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
@@ -180,7 +158,7 @@ class UnixListener::Impl {
     }
     ++count;
     ++total_;
-    asio::co_spawn(context_, Relay(std::move(caller), credentials.uid),
+    asio::co_spawn(context_, Serve(std::move(caller), credentials.uid),
                    [this, uid = credentials.uid](const std::exception_ptr&) { Left(uid); });
   }
 
@@ -190,55 +168,13 @@ class UnixListener::Impl {
     if (--found->second == 0) connections_.erase(found);
   }
 
-  asio::awaitable<void> Relay(Socket caller, uid_t uid) {
-    Socket server(context_);
-    std::error_code error;
-    server.open(asio::local::stream_protocol(), error);
-    if (!error) server.bind(RelayName(uid, next_connection_++), error);
-    if (!error) {
-      std::tie(error) = co_await server.async_connect(private_socket_.native(), kNoThrow);
-    }
-    if (error) {
-      spdlog::error("cannot reach gRPC's own socket: {}", error.message());
-      co_return;
-    }
-    auto both = std::make_shared<std::pair<Socket, Socket>>(std::move(caller), std::move(server));
-    auto done =
-        std::make_shared<asio::steady_timer>(context_, asio::steady_timer::time_point::max());
-    asio::co_spawn(context_, Pump(both, both->second, both->first),
-                   [done](const std::exception_ptr&) {
-                     // Also ends a wait that has not begun yet, unlike cancel.
-                     done->expires_at(asio::steady_timer::time_point::min());
-                   });
-    co_await Pump(both, both->first, both->second);
-    // Wait for the other direction: a half-closed connection still carries answers.
-    if (!both->second.is_open() && !both->first.is_open()) co_return;
-    co_await done->async_wait(kNoThrow);
-  }
-
-  // Until `from` ends; an error ends both directions.
-  static asio::awaitable<void> Pump(std::shared_ptr<std::pair<Socket, Socket>> both, Socket& from,
-                                    Socket& to) {
-    std::vector<char> buffer(kBufferBytes);
-    while (true) {
-      const auto [read_error, count] =
-          co_await from.async_read_some(asio::buffer(buffer), kNoThrow);
-      std::error_code ignored;
-      if (read_error == asio::error::eof) {
-        to.shutdown(Socket::shutdown_send, ignored);
-        co_return;
-      }
-      std::error_code error = read_error;
-      if (!error) {
-        const auto [write_error, written] =
-            co_await asio::async_write(to, asio::buffer(buffer.data(), count), kNoThrow);
-        error = write_error;
-      }
-      if (!error) continue;
-      both->first.close(ignored);
-      both->second.close(ignored);
-      co_return;
-    }
+  asio::awaitable<void> Serve(LocalSocket caller, uid_t uid) {
+    LocalSocket server(context_);
+    const std::error_code error = co_await ConnectPrivately(
+        server, RelayName(uid, next_connection_++), private_socket_.native());
+    if (error) co_return;
+    co_await Relay<LocalSocket>::Run(context_, std::make_shared<LocalSocket>(std::move(caller)),
+                                     std::move(server));
   }
 
   const std::filesystem::path private_socket_;

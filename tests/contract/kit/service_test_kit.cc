@@ -75,10 +75,14 @@ std::filesystem::path PrivateSocket(const std::filesystem::path& runtime_directo
 std::shared_ptr<grpc::Channel> ConnectAs(uid_t uid,
                                          const std::filesystem::path& runtime_directory) {
   static std::atomic<std::uint64_t> next = static_cast<std::uint64_t>(::getpid()) << 32;
+  return ConnectFrom(service::RelayName(uid, next++), runtime_directory);
+}
+
+std::shared_ptr<grpc::Channel> ConnectFrom(const std::string& name,
+                                           const std::filesystem::path& runtime_directory) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_un own = {};
   own.sun_family = AF_UNIX;
-  const std::string name = service::RelayName(uid, next++);
   std::memcpy(own.sun_path, name.data(), name.size());
   const auto own_size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
   sockaddr_un server = {};
@@ -87,7 +91,7 @@ std::shared_ptr<grpc::Channel> ConnectAs(uid_t uid,
   std::snprintf(server.sun_path, sizeof(server.sun_path), "%s", path.c_str());
   if (::bind(fd, reinterpret_cast<const sockaddr*>(&own), own_size) != 0 ||
       ::connect(fd, reinterpret_cast<const sockaddr*>(&server), sizeof(server)) != 0) {
-    std::perror("ConnectAs");
+    std::perror("ConnectFrom");
     std::abort();
   }
   return grpc::CreateInsecureChannelFromFd("kdbg-test", fd);

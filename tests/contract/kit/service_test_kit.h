@@ -49,6 +49,10 @@ std::shared_ptr<grpc::Channel> ConnectTo(const std::filesystem::path& socket);
 // socket, which lies below `runtime_directory`. Any uid, without being root.
 std::shared_ptr<grpc::Channel> ConnectAs(uid_t uid, const std::filesystem::path& runtime_directory);
 
+// The same with the name that the relay would give.
+std::shared_ptr<grpc::Channel> ConnectFrom(const std::string& relay_name,
+                                           const std::filesystem::path& runtime_directory);
+
 // gRPC's own socket below `runtime_directory`.
 std::filesystem::path PrivateSocket(const std::filesystem::path& runtime_directory);
 

@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,6 +18,7 @@
 #include "proto/support/subprocess.h"
 #include "server/base/ids.h"
 #include "server/build/build_table.h"
+#include "server/service/peer_identity.h"
 #include "server/session/session_table.h"
 
 namespace kdbg {
@@ -36,10 +38,11 @@ T Need(absl::StatusOr<T> value, const char* what) {
 
 std::unique_ptr<state::Database> OpenDatabase(const std::filesystem::path& path) {
   std::vector<state::Migration> migrations;
-  for (const auto& part : {store::ArtifactStore::Migrations(), source::UploadStore::Migrations(),
-                           source::SourceCatalog::Migrations(), source::Workspaces::Migrations(),
-                           source::SeedStore::Migrations(), build::Builds::Migrations(),
-                           session::SessionMigrations(), access::Grants::Migrations()}) {
+  for (const auto& part :
+       {access::EnrolledUsers::Migrations(), store::ArtifactStore::Migrations(),
+        source::UploadStore::Migrations(), source::SourceCatalog::Migrations(),
+        source::Workspaces::Migrations(), source::SeedStore::Migrations(),
+        build::Builds::Migrations(), session::SessionMigrations(), access::Grants::Migrations()}) {
     migrations.insert(migrations.end(), part.begin(), part.end());
   }
   return Need(state::Database::Open(path, migrations), "database");
@@ -112,7 +115,13 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   session_limits.last_port = 24999;
   sessions_ = Need(session::Sessions::Open(*session_parts_, session_limits), "sessions");
 
-  gate_ = std::make_unique<service::CallGate>(users_, *grants_, clock_, service::GateLimits{});
+  access::EnrolledUsers::Settings access_settings;
+  access_settings.kind = access::ClientAuthority::kOther;
+  enrolled_ =
+      Need(access::EnrolledUsers::Open(*database_, clock_, std::move(access_settings)), "users");
+  gate_ = std::make_unique<service::CallGate>(
+      users_, *grants_, clock_, service::GateLimits{},
+      service::TlsCallers{.connections = connections_, .users = *enrolled_});
   retention_ = std::make_unique<store::Retention>(*artifacts_, clock_, store::RetentionPolicy{});
   services_.push_back(std::make_unique<service::SourceServiceImpl>(
       *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_));
@@ -130,12 +139,26 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   facts.state_directory = root;
   services_.push_back(std::make_unique<service::ServerServiceImpl>(*gate_, std::move(facts),
                                                                    *builds_, *sessions_, clock_));
+  services_.push_back(std::make_unique<service::UserServiceImpl>(service::UserServiceImpl::Parts{
+      .gate = *gate_, .enrolled = *enrolled_, .accounts = users_, .clock = clock_, .address = ""}));
   service::GrpcServerOptions options;
   options.addresses.emplace_back().path = socket();
   options.runtime_directory = root;
   std::vector<grpc::Service*> services;
   for (const auto& service : services_) services.push_back(service.get());
   server_ = Need(service::GrpcServer::Start(options, services, *gate_), "server");
+}
+
+Client TestDaemon::AsEnrolled(const std::string& user) {
+  static std::atomic<std::uint64_t> next = static_cast<std::uint64_t>(::getpid()) << 32;
+  const std::uint64_t number = next++;
+  connections_.Enter(
+      number,
+      {.address = "192.0.2.1",
+       .from = "192.0.2.1:1",
+       .claim = access::CertificateClaim{
+           .common_name = user, .serial = "01", .expire_time = absl::Now() + absl::Hours(1)}});
+  return Client(ConnectFrom(service::TlsRelayName(number), directory_.path()));
 }
 
 void TestDaemon::CloseEditors() {

@@ -16,6 +16,7 @@
 #include "kdbg/v1/server_service.grpc.pb.h"
 #include "kdbg/v1/session_service.grpc.pb.h"
 #include "kdbg/v1/source_service.grpc.pb.h"
+#include "server/access/enrolled_users.h"
 #include "server/build/builds.h"
 #include "server/build/config_editor.h"
 #include "server/build/trusted_builds.h"
@@ -28,6 +29,7 @@
 #include "server/service/server_service.h"
 #include "server/service/session_service.h"
 #include "server/service/source_service.h"
+#include "server/service/user_service.h"
 #include "server/session/session_parts.h"
 #include "server/session/sessions.h"
 #include "server/source/object_database.h"
@@ -69,6 +71,8 @@ class TestDaemon {
   ~TestDaemon();
 
   Client As(uid_t uid) { return Client(ConnectAs(uid, directory_.path())); }
+  // A caller by a certificate of this name, as the TLS listener would pass them on.
+  Client AsEnrolled(const std::string& user);
   std::filesystem::path socket() const { return directory_.path() / "kdbgd.sock"; }
   const std::filesystem::path& directory() const { return directory_.path(); }
   // Absolute; server paths below it are allowed as sources.
@@ -137,6 +141,8 @@ class TestDaemon {
   gdb::Gateway gateway_{io_thread_};
   std::unique_ptr<session::Sessions::Parts> session_parts_;
   std::unique_ptr<session::Sessions> sessions_;
+  std::unique_ptr<access::EnrolledUsers> enrolled_;
+  service::ConnectionBook connections_;
   std::unique_ptr<service::CallGate> gate_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<service::GrpcServer> server_;

@@ -209,6 +209,24 @@ TEST_F(SourcesTest, AServerPathIsTakenOnlyWhereTheAdminAllowsIt) {
   EXPECT_EQ(CreateSource(alice_, request).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+// They have no account whose rights it could be read with, and the daemon's are not for lending.
+TEST_F(SourcesTest, WhoComesByACertificateNamesNoFilesOnTheServer) {
+  std::ofstream(daemon_.allowed_path() / "tree.tar") << daemon_.Tar({{"a", "x"}});
+  Client carol = daemon_.AsEnrolled("carol");
+  v1::CreateSourceRequest path;
+  path.mutable_source()->mutable_server_path()->set_path(daemon_.allowed_path() / "tree.tar");
+  v1::CreateSourceRequest url;
+  url.mutable_source()->mutable_git_url()->set_url("FILE:///srv/git/linux.git");
+  url.mutable_source()->mutable_git_url()->set_ref("main");
+  for (const v1::CreateSourceRequest& request : {path, url}) {
+    const absl::Status status = CreateSource(carol, request).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kPermissionDenied) << status;
+    EXPECT_TRUE(HasReason(status, Reason::kPathNotAllowed));
+    EXPECT_NE(status.message().find("by a certificate"), status.message().npos) << status;
+  }
+  EXPECT_NE(daemon_.Import(carol, {{"a", "x"}}), "") << "what they send is theirs";
+}
+
 TEST_F(SourcesTest, AWorkTreeIsSentAsAPackAndKnownFromThenOn) {
   const GitRepository work(daemon_.directory() / "work");
   work.Write("a.c", "int a;\n");

@@ -14,7 +14,7 @@
 #include "proto/contract/error.h"
 #include "proto/contract/status_codec.h"
 #include "proto/support/unique_fd.h"
-#include "tests/contract/transport/toy_services.h"
+#include "tests/contract/kit/toy_services.h"
 
 namespace kdbg::service {
 namespace {

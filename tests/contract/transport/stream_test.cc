@@ -8,7 +8,7 @@
 #include "kdbg/v1/source_service.grpc.pb.h"
 #include "proto/contract/error.h"
 #include "proto/contract/status_codec.h"
-#include "tests/contract/transport/toy_services.h"
+#include "tests/contract/kit/toy_services.h"
 
 namespace kdbg::service {
 namespace {

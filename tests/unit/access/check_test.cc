@@ -94,7 +94,8 @@ TEST(CheckTest, CollectionsGoByRoleAlone) {
   EXPECT_EQ(OutcomesByRole(Verb::kCreate, builds), "ddyy");
   EXPECT_EQ(OutcomesByRole(Verb::kInform, {}), "dyyy");
   EXPECT_EQ(OutcomesByRole(Verb::kEnroll, {}), "yyyy");
-  EXPECT_EQ(OutcomesByRole(Verb::kEnrollOthers, {}), "dddy");
+  EXPECT_EQ(OutcomesByRole(Verb::kRenew, {}), "dyyy");
+  EXPECT_EQ(OutcomesByRole(Verb::kManageUsers, {}), "dddy");
 }
 
 TEST(CheckTest, ARefusalSaysWhoMayNotDoWhatAndWhomToAsk) {

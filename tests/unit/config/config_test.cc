@@ -60,8 +60,34 @@ TEST(ConfigTest, BrokenTomlIsNamedWithItsPlace) {
   EXPECT_THAT(MessageOf("[build\njobs = 1\n"), HasSubstr("kdbgd.toml:1:"));
 }
 
-TEST(ConfigTest, PlainTcpIsRefusedWithTheWayThatWorks) {
-  EXPECT_THAT(MessageOf("[server]\nlisten = [\"0.0.0.0:7443\"]\n"), HasSubstr("ssh://HOST"));
+TEST(ConfigTest, TcpWithoutTlsIsRefusedWithTheWaysThatWork) {
+  const std::string message = MessageOf("[server]\nlisten = [\"0.0.0.0:7443\"]\n");
+  EXPECT_THAT(message, HasSubstr("[tls]"));
+  EXPECT_THAT(message, HasSubstr("ssh://HOST"));
+  EXPECT_TRUE(ParseConfig("[server]\nlisten = [\"[::]:7443\"]\n[tls]\n", "x").ok());
+}
+
+TEST(ConfigTest, AnAddressIsInNumbersAndHasAPort) {
+  EXPECT_EQ(ParseTcpAddress("0.0.0.0:7443")->port, 7443);
+  EXPECT_EQ(ParseTcpAddress("[2001:db8::1]:1")->host, "2001:db8::1");
+  EXPECT_EQ(ParseTcpAddress("127.0.0.1:0")->port, 0);
+  for (const char* wrong :
+       {"", ":", "localhost:7443", "0.0.0.0", "0.0.0.0:", "0.0.0.0:-1", "0.0.0.0:65536",
+        "0.0.0.0:7443x", "::1:7443", "[::1]", "[0.0.0.0]:1", "tcp://0.0.0.0:7443"}) {
+    EXPECT_FALSE(ParseTcpAddress(wrong)) << wrong;
+  }
+  EXPECT_THAT(MessageOf("[server]\nlisten = [\"everywhere:7443\"]\n[tls]\n"),
+              HasSubstr("everywhere:7443"));
+}
+
+TEST(ConfigTest, TlsFilesGoTogether) {
+  EXPECT_THAT(MessageOf("[tls]\ncertificate = \"/a\"\n"), HasSubstr("tls.key"));
+  EXPECT_THAT(MessageOf("[tls]\nclient_crl = \"/a\"\n"), HasSubstr("tls.client_ca"));
+  EXPECT_THAT(MessageOf("[tls]\ncertificate_lifetime = \"5m\"\n"), HasSubstr("1h"));
+  const auto config = ParseConfig("[tls]\ncertificate_lifetime = \"48h\"\n", "x");
+  ASSERT_TRUE(config.ok() && config->tls);
+  EXPECT_EQ(config->tls->certificate_lifetime, absl::Hours(48));
+  EXPECT_FALSE(ParseConfig("", "x")->tls);
 }
 
 TEST(ConfigTest, APortRangeThatIsUpsideDownIsRefused) {

@@ -1,6 +1,9 @@
 // deploy/kdbgd.toml.example claims to show every key with its default.
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "proto/support/file.h"
 #include "server/config/config.h"
 
 namespace kdbg::config {
@@ -53,6 +56,25 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->session.user_memory_mib, defaults.session.user_memory_mib);
   EXPECT_EQ(example->session.template_memory_mib, defaults.session.template_memory_mib);
   EXPECT_EQ(example->libvirt.uri, defaults.libvirt.uri);
+}
+
+// What stands there as a comment is read too, once it is none.
+TEST(ExampleConfigTest, ShowsTheDefaultsOfTlsBehindCommentSigns) {
+  std::string text = *ReadFile(KDBG_EXAMPLE_CONFIG);
+  const std::size_t begin = text.find("#[tls]");
+  ASSERT_NE(begin, text.npos);
+  for (std::size_t at = begin; at != text.npos && text[at] == '#'; at = text.find('\n', at) + 1) {
+    text.erase(at, 1);
+  }
+  const auto example = ParseConfig(text, "example");
+  ASSERT_TRUE(example.ok()) << example.status();
+  ASSERT_TRUE(example->tls);
+  const Tls defaults;
+  EXPECT_EQ(example->tls->certificate, defaults.certificate);
+  EXPECT_EQ(example->tls->key, defaults.key);
+  EXPECT_EQ(example->tls->client_ca, defaults.client_ca);
+  EXPECT_EQ(example->tls->client_crl, defaults.client_crl);
+  EXPECT_EQ(example->tls->certificate_lifetime, defaults.certificate_lifetime);
 }
 
 }  // namespace

@@ -24,5 +24,17 @@ TEST(PeerIdentityTest, EverythingElseIsNobody) {
   }
 }
 
+TEST(PeerIdentityTest, ATlsConnectionIsANumberAndNoUid) {
+  const std::string peer = "unix-abstract:" + TlsRelayName(0xadc1e1f0fb47965a).substr(1);
+  EXPECT_EQ(TlsConnectionOfPeer(peer), 0xadc1e1f0fb47965a);
+  EXPECT_FALSE(UidOfPeer(peer));
+  EXPECT_FALSE(TlsConnectionOfPeer("unix-abstract:kdbg/uid=1000/7"));
+  for (const char* other :
+       {"", "unix-abstract:kdbg/tls/", "unix-abstract:kdbg/tls/x", "unix-abstract:kdbg/tls/7/",
+        "unix:kdbg/tls/7", "ipv4:127.0.0.1:80", "unix-abstract:kdbg/tls/11112222333344445"}) {
+    EXPECT_FALSE(TlsConnectionOfPeer(other)) << other;
+  }
+}
+
 }  // namespace
 }  // namespace kdbg::service

@@ -12,6 +12,7 @@
 #include "kdbg/v1/server_service.pb.h"
 #include "kdbg/v1/session_service.pb.h"
 #include "kdbg/v1/source_service.pb.h"
+#include "kdbg/v1/user_service.pb.h"
 #include "server/access/check.h"
 
 namespace kdbg::service {
@@ -96,8 +97,13 @@ const std::map<std::string, Row> kMatrix = {
     {"ServerService/GetServerInfo", kAnyRole},
     {"ServerService/Drain", kAdmins},
     {"ServerService/Undrain", kAdmins},
-    {"ServerService/Enroll", kEverybody},
-    {"ServerService/CreateEnrollment", kAdmins},
+
+    {"UserService/CreateEnrollment", kAdmins},
+    {"UserService/Enroll", kEverybody},
+    {"UserService/RenewCertificate", kAnyRole},
+    {"UserService/ListUsers", kAdmins},
+    {"UserService/RevokeUser", kAdmins},
+    {"UserService/DeleteUser", kAdmins},
 };
 
 std::string Outcomes(const RpcRule& rule, const Resource& resource) {
@@ -113,7 +119,7 @@ std::set<std::string> RpcsOfTheContract() {
   std::set<std::string> rpcs;
   for (const auto* file : {v1::Source::descriptor()->file(), v1::Build::descriptor()->file(),
                            v1::Artifact::descriptor()->file(), v1::Session::descriptor()->file(),
-                           v1::ServerInfo::descriptor()->file()}) {
+                           v1::ServerInfo::descriptor()->file(), v1::User::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       const auto* service = file->service(i);
       for (int j = 0; j < service->method_count(); ++j) {
