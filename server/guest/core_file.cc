@@ -92,6 +92,14 @@ class Core {
     return false;
   }
 
+  std::uint64_t memory_bytes() const {
+    std::uint64_t bytes = 0;
+    for (const Elf64_Phdr& segment : segments_) {
+      if (segment.p_type == PT_LOAD) bytes += segment.p_filesz;
+    }
+    return bytes;
+  }
+
   absl::Status Add(const std::vector<Run>& runs) {
     std::vector<Elf64_Phdr> all = segments_;
     for (const Run& run : runs) {
@@ -211,9 +219,13 @@ absl::Status AddKernelAddresses(int file) {
   PageWalk walk(core);
   walk.From(*tables);
   // In user space, a kernel that isolates its tables uses one with hardly any of its own memory;
-  // its own is in the page before.
+  // its own, which maps all memory there is, is in the page before. Without isolation anything may
+  // be there.
   PageWalk before(core);
-  if (constexpr std::uint64_t kPage = 4096; (*tables & kPage) != 0) before.From(*tables - kPage);
+  constexpr std::uint64_t kPage = 4096;
+  if ((*tables & kPage) != 0 && walk.mapped_bytes() < core.memory_bytes() / 2) {
+    before.From(*tables - kPage);
+  }
   return core.Add((before.mapped_bytes() > walk.mapped_bytes() ? before : walk).runs());
 }
 

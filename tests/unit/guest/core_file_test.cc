@@ -127,6 +127,15 @@ TEST_F(CoreFileTest, WithIsolatedTablesTheKernelsOwnCount) {
   EXPECT_THAT(Added(Bytes()), SizeIs(1));
 }
 
+TEST_F(CoreFileTest, WithoutIsolationThePageBeforeIsNoTable) {
+  Map(0xffff888000000000, 0);
+  SetEntry(0x3000, 0, kPresent | kLarge | 0);
+  for (std::uint64_t i = 256; i < 512; ++i) SetEntry(0, i, 0x2000 | kPresent);
+  const auto added = Added(Bytes());
+  ASSERT_THAT(added, SizeIs(1));
+  EXPECT_EQ(added[0].p_vaddr, 0xffff888000000000);
+}
+
 TEST_F(CoreFileTest, TablesThatPointAtThemselvesEnd) {
   for (std::uint64_t i = 256; i < 512; ++i) SetEntry(0x1000, i, 0x1000 | kPresent);
   EXPECT_THAT(Added(Bytes()), ::testing::SizeIs(::testing::Le(40000u)));
