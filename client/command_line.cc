@@ -338,6 +338,8 @@ void AddGdbOptions(CLI::App* command, GdbOptions& options) {
                     "load the lx- scripts of a kernel somebody else built: they run as you");
 }
 
+constexpr char kTakeOverHelp[] = "from another gdb, of a session of yours";
+
 void AddGdb(Grammar& grammar) {
   auto gdb = std::make_shared<GdbOptions>();
   CLI::App* gdb_command =
@@ -348,10 +350,15 @@ void AddGdb(Grammar& grammar) {
   gdb_command->add_option("SESSION", gdb->session, kSessionHelp)->required();
   AddGdbOptions(gdb_command, *gdb);
   gdb_command->add_option("GDB-ARGS", gdb->arguments, "after --, for gdb itself");
-  AddOneArgument(grammar, nullptr, "gdb-pipe",
-                 "gdb's protocol on stdin and stdout, for target remote | kdbgctl gdb-pipe SESSION",
-                 "SESSION", kSessionHelp, GdbPipe);
+  gdb_command->add_flag("--take-over", gdb->take_over, kTakeOverHelp);
   auto session = std::make_shared<std::string>();
+  auto take_over = std::make_shared<bool>(false);
+  CLI::App* pipe = grammar.Command(
+      nullptr, "gdb-pipe",
+      "gdb's protocol on stdin and stdout, for target remote | kdbgctl gdb-pipe SESSION", "",
+      [=](Context& context) { return GdbPipe(context, *session, *take_over); });
+  pipe->add_option("SESSION", *session, kSessionHelp)->required();
+  pipe->add_flag("--take-over", *take_over, kTakeOverHelp);
   auto listen = std::make_shared<std::string>("127.0.0.1:1234");
   CLI::App* forward = grammar.Command(
       nullptr, "gdb-forward", "a local port for IDEs", "  kdbgctl gdb-forward s-7 --listen :1234\n",

@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::uint64_t kPageBytes = 4096;
 constexpr std::uint64_t kMostRead = 2048;  // a stub refuses to read more at once
+constexpr std::string_view kUnmapped = "E14";
 constexpr std::size_t kMostPages = 8192;
 constexpr std::size_t kMostAnswers = 8192;
 
@@ -31,8 +32,8 @@ void Known::Take(const v1::GdbServerFrame::Ahead& ahead) {
     (answer.lasting() ? lasting_ : answers_[thread_])[answer.packet()] = answer.reply();
   }
   for (const auto& memory : ahead.memory()) {
-    // Only whole pages are worth keeping, and all that a server sends.
-    if (memory.address() % kPageBytes != 0 || memory.data().size() != kPageBytes) continue;
+    const std::size_t size = memory.data().size();
+    if (memory.address() % kPageBytes != 0 || (size != kPageBytes && size != 0)) continue;
     pages_[{thread_, memory.address()}] = memory.data();
   }
 }
@@ -65,14 +66,17 @@ std::optional<std::string> Known::ReadMemory(std::string_view packet) const {
     return std::nullopt;
   }
   std::string bytes;
-  while (bytes.size() < *size) {
-    const std::uint64_t at = *begin + bytes.size();
-    const std::uint64_t within = at % kPageBytes;
-    const auto page = pages_.find({thread_, at - within});
+  bool unmapped = false;
+  for (std::uint64_t done = 0; done < *size;) {
+    const std::uint64_t within = (*begin + done) % kPageBytes;
+    const auto page = pages_.find({thread_, *begin + done - within});
     if (page == pages_.end()) return std::nullopt;
-    bytes += page->second.substr(within, *size - bytes.size());
+    unmapped |= page->second.empty();
+    const std::uint64_t part = std::min(kPageBytes - within, *size - done);
+    if (!unmapped) bytes += page->second.substr(within, part);
+    done += part;
   }
-  return rsp::HexEncode(bytes);
+  return unmapped ? std::string(kUnmapped) : rsp::HexEncode(bytes);
 }
 
 void Known::Forget(const std::string& packet) {

@@ -24,7 +24,7 @@
 namespace kdbg::client {
 namespace {
 
-absl::Status CheckAttachable(const v1::Session& session) {
+absl::Status CheckAttachable(const v1::Session& session, bool take_over) {
   if (session.state() == v1::Session::ENDED || session.state() == v1::Session::ENDING ||
       session.state() == v1::Session::FAILED) {
     return absl::FailedPreconditionError(
@@ -32,11 +32,11 @@ absl::Status CheckAttachable(const v1::Session& session) {
                     v1::Session::State_Name(session.state()),
                     session.end_reason().empty() ? "" : ", ", session.end_reason()));
   }
-  if (!session.gdb().holder().empty()) {
-    return MakeError(
-        absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
-        fmt::format("{} is held by another gdb: {}", session.name(), session.gdb().holder()),
-        {{"holder", session.gdb().holder()}});
+  if (!session.gdb().holder().empty() && !take_over) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
+                     fmt::format("{} is held by another gdb: {}; its owner can --take-over",
+                                 session.name(), session.gdb().holder()),
+                     {{"holder", session.gdb().holder()}});
   }
   return absl::OkStatus();
 }
@@ -72,19 +72,21 @@ absl::StatusOr<Scripts> DecideScripts(Context& context, const v1::Artifact& kern
   return Scripts::kNo;
 }
 
-// The TCP port where it is this machine's own; elsewhere the connection that has proved who we are.
-absl::StatusOr<std::string> Target(Context& context, const v1::Session& session) {
+// The TCP port where it is this machine's own; elsewhere the connection that has proved who we are,
+// and which alone can take over.
+absl::StatusOr<std::string> Target(Context& context, const v1::Session& session, bool take_over) {
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
-  if (server->on_this_host() && session.gdb().port() != 0) {
+  if (server->on_this_host() && session.gdb().port() != 0 && !take_over) {
     const std::string& host = session.gdb().host();
     const bool any = host.empty() || host == "0.0.0.0" || host == "::";
     return fmt::format("{}:{}", any ? "127.0.0.1" : host, session.gdb().port());
   }
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  return fmt::format("| {} --server {} gdb-pipe {}",
+  return fmt::format("| {} --server {} gdb-pipe {}{}",
                      QuoteForShell(error ? "kdbgctl" : self.string()),
-                     QuoteForShell(ToString(server->address())), ShortName(session.name()));
+                     QuoteForShell(ToString(server->address())), take_over ? "--take-over " : "",
+                     ShortName(session.name()));
 }
 
 std::string ChooseGdb(const ClientConfig& config, const v1::Artifact& kernel) {
@@ -146,7 +148,7 @@ absl::Status Become(const std::vector<std::string>& command) {
 }  // namespace
 
 CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions& options) {
-  KDBG_RETURN_IF_ERROR(CheckAttachable(session));
+  KDBG_RETURN_IF_ERROR(CheckAttachable(session, options.take_over));
   KDBG_ASSIGN_OR_RETURN(const v1::Artifact kernel, KernelOf(context, session));
   KDBG_ASSIGN_OR_RETURN(const Scripts wanted, DecideScripts(context, kernel, options));
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
@@ -161,7 +163,7 @@ CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions&
                .index_directory = symbols.index_directory,
                .source_directory = options.source_directory,
                .target = {}};
-  KDBG_ASSIGN_OR_RETURN(plan.target, Target(context, session));
+  KDBG_ASSIGN_OR_RETURN(plan.target, Target(context, session, options.take_over));
   std::error_code error;
   if (plan.source_directory.empty() && std::filesystem::exists("/src", error)) {
     // This machine has a /src of its own: gdb must not take that for the sandbox's.

@@ -12,6 +12,7 @@ struct GdbOptions {
   std::string session;
   std::vector<std::string> arguments;  // for gdb
   std::string source_directory;        // show lines from here instead of from the server
+  bool take_over = false;              // from another gdb
   bool trust_scripts = false;          // load lx- scripts of a build that is somebody else's
 };
 

@@ -58,14 +58,14 @@ absl::StatusOr<Listener> Listen(const std::string& listen) {
 
 }  // namespace
 
-CommandEnd GdbPipe(Context& context, const std::string& text) {
+CommandEnd GdbPipe(Context& context, const std::string& text, bool take_over) {
   KDBG_ASSIGN_OR_RETURN(const std::string session, SessionName(text));
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
   StopSignal stop;
   // gdb keeps Ctrl-C from us (it is a packet then) and ends us by closing the pipe, else by
   // SIGTERM.
   Interrupt::Scope scope(context.interrupt(), [&] { stop.Set(); });
-  KDBG_RETURN_IF_ERROR(RelayGdb(*server, session, STDIN_FILENO, STDOUT_FILENO, stop));
+  KDBG_RETURN_IF_ERROR(RelayGdb(*server, session, take_over, STDIN_FILENO, STDOUT_FILENO, stop));
   return kExitDone;
 }
 
@@ -88,7 +88,8 @@ CommandEnd GdbForward(Context& context, const std::string& text, const std::stri
     // Packets are small and every one waits for its answer.
     const int on = 1;
     ::setsockopt(gdb.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    const absl::Status status = RelayGdb(*server, session.name(), gdb.get(), gdb.get(), stop);
+    const absl::Status status =
+        RelayGdb(*server, session.name(), false, gdb.get(), gdb.get(), stop);
     if (scope.fired()) return InterruptedError();
     if (!status.ok()) (void)WriteAll(STDERR_FILENO, ErrorReport(status));
     if (absl::IsNotFound(status)) return status;

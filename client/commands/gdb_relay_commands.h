@@ -8,7 +8,7 @@
 
 namespace kdbg::client {
 
-CommandEnd GdbPipe(Context& context, const std::string& session);
+CommandEnd GdbPipe(Context& context, const std::string& session, bool take_over);
 
 // `listen` is [HOST]:PORT; the host is 127.0.0.1 when left out. Serves one gdb after another until
 // interrupted.

@@ -1,6 +1,7 @@
 #include "client/gdb/gdb_relay.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 
 #include <string_view>
 #include <thread>
@@ -53,13 +54,14 @@ bool AwaitGdb(int in_fd, const StopSignal& stop) {
                       {.fd = in_fd, .events = POLLIN, .revents = 0}};
   while (::poll(waiting, 2, -1) < 0) {
   }
-  return waiting[0].revents == 0;
+  int said = 0;
+  return waiting[0].revents == 0 && ::ioctl(in_fd, FIONREAD, &said) == 0 && said > 0;
 }
 
 }  // namespace
 
-absl::Status RelayGdb(Server& server, const std::string& session, int in_fd, int out_fd,
-                      const StopSignal& stop) {
+absl::Status RelayGdb(Server& server, const std::string& session, bool take_over, int in_fd,
+                      int out_fd, const StopSignal& stop) {
   // The stream halts the guest: one that only connects, as a scanner does, must not.
   if (!AwaitGdb(in_fd, stop)) return absl::OkStatus();
   grpc::ClientContext call;
@@ -67,6 +69,7 @@ absl::Status RelayGdb(Server& server, const std::string& session, int in_fd, int
   v1::GdbClientFrame start;
   start.mutable_start()->set_name(session);
   start.mutable_start()->set_frame_version(kFrameVersion);
+  start.mutable_start()->set_take_over(take_over);
   stream->Write(start);
   Junction junction(*stream, out_fd);
   StopSignal stream_ended;

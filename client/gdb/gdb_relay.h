@@ -11,8 +11,8 @@
 namespace kdbg::client {
 
 // Blocks until gdb closes `in_fd`, the server ends the stream (its error is returned) or `stop` is
-// set.
-absl::Status RelayGdb(Server& server, const std::string& session, int in_fd, int out_fd,
-                      const StopSignal& stop);
+// set. `take_over`: from another gdb, if one is attached.
+absl::Status RelayGdb(Server& server, const std::string& session, bool take_over, int in_fd,
+                      int out_fd, const StopSignal& stop);
 
 }  // namespace kdbg::client

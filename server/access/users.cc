@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <string>
 #include <vector>
 
@@ -74,14 +75,15 @@ std::optional<Account> SystemAccounts::Find(uid_t uid) const {
   return account;
 }
 
-bool SystemAccounts::Has(const std::string& name) const {
+std::optional<uid_t> SystemAccounts::UidOf(const std::string& name) const {
   struct passwd entry = {};
   std::vector<char> buffer;
   const auto by_name = [&name](struct passwd* out, char* data, std::size_t size,
                                struct passwd** result) {
     return ::getpwnam_r(name.c_str(), out, data, size, result);
   };
-  return Query(by_name, &entry, &buffer);
+  if (!Query(by_name, &entry, &buffer)) return std::nullopt;
+  return entry.pw_uid;
 }
 
 Users::Users(AccessPolicy policy, const Accounts& accounts, const Clock& clock, uid_t own_uid)
@@ -101,12 +103,14 @@ Principal Users::FromUid(uid_t uid) {
   return principal;
 }
 
-bool Users::CouldBe(const std::string& user) const {
+std::optional<uid_t> Users::UidOf(const std::string& user) const {
   constexpr std::string_view kUid = "uid:";
-  if (!user.starts_with(kUid)) return accounts_.Has(user);
-  const std::string_view digits = std::string_view(user).substr(kUid.size());
-  return !digits.empty() && digits.size() <= 10 &&
-         digits.find_first_not_of("0123456789") == std::string_view::npos;
+  if (!user.starts_with(kUid)) return accounts_.UidOf(user);
+  uid_t uid = 0;
+  const char* end = user.data() + user.size();
+  const auto [stop, error] = std::from_chars(user.data() + kUid.size(), end, uid);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return uid;
 }
 
 Principal Users::LookUp(uid_t uid) const {

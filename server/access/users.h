@@ -39,13 +39,13 @@ class Accounts {
  public:
   virtual ~Accounts() = default;
   virtual std::optional<Account> Find(uid_t uid) const = 0;
-  virtual bool Has(const std::string& name) const = 0;
+  virtual std::optional<uid_t> UidOf(const std::string& name) const = 0;
 };
 
 class SystemAccounts final : public Accounts {
  public:
   std::optional<Account> Find(uid_t uid) const override;
-  bool Has(const std::string& name) const override;
+  std::optional<uid_t> UidOf(const std::string& name) const override;
 };
 
 class Users {
@@ -55,7 +55,8 @@ class Users {
 
   Principal FromUid(uid_t uid);
   // Whether somebody could come as `user`: an account of this host, or "uid:1234".
-  bool CouldBe(const std::string& user) const;
+  bool CouldBe(const std::string& user) const { return UidOf(user).has_value(); }
+  std::optional<uid_t> UidOf(const std::string& user) const;
 
  private:
   struct Known {

@@ -33,6 +33,7 @@ class AccessParts {
                     state::Database& database, const Clock& clock);
 
   service::CallGate& gate() { return *gate_; }
+  const access::Users& users() const { return *users_; }
   grpc::Service* user_service() { return user_service_.get(); }
   // nullopt without an address on TCP.
   std::optional<service::TlsOptions> tls_options();

@@ -92,6 +92,7 @@ session::SessionLimits LimitsFrom(const config::Session& settings, std::int64_t 
                        .memory_mib = settings.user_memory_mib};
   limits.template_memory_mib = settings.template_memory_mib;
   limits.gdb_host = settings.gdb_host;
+  limits.gdb_peers = settings.gdb_peers;
   limits.first_port = settings.first_port;
   limits.last_port = settings.last_port;
   return limits;
@@ -272,6 +273,7 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remote
   const std::vector<state::Migration> migrations = AllMigrations();
   KDBG_ASSIGN_OR_RETURN(database_, state::Database::Open(paths_.database, migrations));
   owner_uids_ = std::make_unique<access::OwnerUids>(*database_, OwnerUidRange(config.server));
+  KDBG_RETURN_IF_ERROR(access_.Open(config, paths_.authority, *database_, clock_));
   KDBG_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(paths_.store));
   artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
   KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(paths_.store));
@@ -352,6 +354,7 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
   kvm_ = ProbeAsConfigured(config.session.accelerator);
   KDBG_ASSIGN_OR_RETURN(const host::HostMemory memory, host::ReadHostMemory());
   const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
+  const auto uid_of = [this](const std::string& user) { return access_.users().UidOf(user); };
   KDBG_ASSIGN_OR_RETURN(sessions_,
                         session::Sessions::Open({.database = *database_,
                                                  .artifacts = *artifacts_,
@@ -365,7 +368,8 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
                                                  .kvm_usable = kvm_.usable,
                                                  .kvm_reason = kvm_.reason,
                                                  .guest_identity = identity,
-                                                 .templates_directory = paths_.templates},
+                                                 .templates_directory = paths_.templates,
+                                                 .uid_of = uid_of},
                                                 LimitsFrom(config.session, memory.total_bytes)));
   return absl::OkStatus();
 }
@@ -390,7 +394,6 @@ service::ServerFacts Daemon::Parts::Facts(const config::Config& config) const {
 }
 
 absl::Status Daemon::Parts::Serve(const config::Config& config) {
-  KDBG_RETURN_IF_ERROR(access_.Open(config, paths_.authority, *database_, clock_));
   service::CallGate& gate = access_.gate();
   source_service_ = std::make_unique<service::SourceServiceImpl>(
       gate, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_);

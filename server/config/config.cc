@@ -103,6 +103,20 @@ class Section {
     for (const toml::node& item : *array) into.emplace_back(item.as_string()->get());
   }
 
+  void Read(std::string_view key, std::vector<Network>& into) {
+    std::vector<std::string> texts;
+    Read(key, texts);
+    into.clear();
+    for (const std::string& text : texts) {
+      if (const auto network = Network::Parse(text)) {
+        into.push_back(*network);
+      } else {
+        Fail(*table_->get(key),
+             fmt::format("{}.{}: '{}' is no address and no block such as \"10.1.0.0/16\"", name_,
+                         key, text));
+      }
+    }
+  }
   bool present() const { return table_ != nullptr; }
 
   // After every key was read: the first error, or the first key nobody asked for.
@@ -198,6 +212,7 @@ absl::Status ReadBuild(Section section, Build& build) {
 
 absl::Status ReadSession(Section section, Session& session) {
   section.Read("gdb_host", session.gdb_host);
+  section.Read("gdb_peers", session.gdb_peers);
   section.Read("first_port", session.first_port, 1024, kMaxPort);
   section.Read("last_port", session.last_port, 1024, kMaxPort);
   section.Read("accelerator", session.accelerator);

@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/base/network.h"
 
 namespace kdbg::config {
 
@@ -70,6 +71,7 @@ struct Build {
 
 struct Session {
   std::string gdb_host = "127.0.0.1";
+  std::vector<Network> gdb_peers;  // other hosts that gdb may come from
   int first_port = 20000;
   int last_port = 20999;
   std::string accelerator = "auto";  // auto, kvm, tcg

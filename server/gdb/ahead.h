@@ -16,7 +16,7 @@ struct Ahead {
   };
   struct Memory {
     std::uint64_t address = 0;
-    std::string bytes;
+    std::string bytes;  // a page; empty: nothing is mapped there
   };
   std::int64_t epoch = 0;
   std::uint64_t thread = 0;  // which one sees it like this

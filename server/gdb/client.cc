@@ -145,7 +145,7 @@ void Client::Arrive(const std::string& first_packet) {
   busy_ = true;
   if (admitted_) return TakeOver(first_packet);
   auto self = shared_from_this();
-  door_->Claim(self, [self, first_packet](const absl::Status& status) {
+  door_->Claim(self, Door::IfHeld::kRefuse, [self, first_packet](const absl::Status& status) {
     if (self->phase_ != Phase::kArriving) return;
     if (status.ok()) {
       self->admitted_ = true;
@@ -381,6 +381,16 @@ void Client::Vanish() {
   auto self = shared_from_this();
   door_->Remove(self);
   door_->Release(self, [] {});
+}
+
+// gdb prints console output while it waits for a stop; otherwise an error is what it will find as
+// the answer to what it asks next.
+void Client::GiveWay(const std::string& taker) {
+  const std::string why = fmt::format("{} has taken over this guest", taker);
+  if (phase_ == Phase::kAttached) {
+    Reply(waits_for_stop_ ? "O" + rsp::HexEncode(why + "\n") : ErrorText(why));
+  }
+  Leave("");
 }
 
 void Client::GuestGone() {

@@ -19,6 +19,7 @@ struct Attachment {
     kElsewhere,      // a TCP connection from another host
   } origin = Origin::kAuthenticated;
   uid_t uid = 0;
+  std::string address = {};  // of the other host
 };
 
 // Called on the I/O thread, one call at a time per Door: answer at once, do not block, do not call

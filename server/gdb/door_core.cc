@@ -36,6 +36,8 @@ Attachment AttachmentOf(const asio::ip::tcp::endpoint& own, const asio::ip::tcp:
   if (const auto uid = PeerUid(own, peer)) {
     attachment.origin = Attachment::Origin::kThisHost;
     attachment.uid = *uid;
+  } else {
+    attachment.address = peer.address().to_string();
   }
   return attachment;
 }
@@ -101,8 +103,9 @@ void DoorCore::Welcome(asio::ip::tcp::socket socket) {
 void DoorCore::Add(std::shared_ptr<Client> client) { clients_.insert(std::move(client)); }
 void DoorCore::Remove(const std::shared_ptr<Client>& client) { clients_.erase(client); }
 
-void DoorCore::Claim(std::shared_ptr<Client> client, std::function<void(absl::Status)> decided) {
-  Waiting waiting{std::move(client), std::move(decided)};
+void DoorCore::Claim(std::shared_ptr<Client> client, Door::IfHeld if_held,
+                     std::function<void(absl::Status)> decided) {
+  Waiting waiting{std::move(client), if_held, std::move(decided)};
   if (cleaning_) {
     waiting_.push_back(std::move(waiting));
   } else {
@@ -112,15 +115,21 @@ void DoorCore::Claim(std::shared_ptr<Client> client, std::function<void(absl::St
 
 void DoorCore::Decide(Waiting waiting) {
   if (closed_ || clients_.count(waiting.client) == 0) return waiting.decided(Closed());
+  if (absl::Status admitted = policy_->Admit(waiting.client->attachment()); !admitted.ok()) {
+    return waiting.decided(std::move(admitted));
+  }
+  if (holder_ && waiting.if_held == Door::IfHeld::kTakeOver) {
+    const std::string taker = waiting.client->attachment().client;
+    taken_over_ = true;
+    waiting_.push_front(std::move(waiting));
+    return std::shared_ptr(holder_)->GiveWay(taker);
+  }
   if (holder_) {
     const std::string& holder = holder_->attachment().client;
     return waiting.decided(
         MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
                   fmt::format("this guest is being debugged by {}; detach there first", holder),
                   {{"holder", holder}}));
-  }
-  if (absl::Status admitted = policy_->Admit(waiting.client->attachment()); !admitted.ok()) {
-    return waiting.decided(std::move(admitted));
   }
   SetHolder(waiting.client);
   ++counters_.attached_clients;
@@ -142,14 +151,14 @@ void DoorCore::Release(const std::shared_ptr<Client>& client, std::function<void
   if (holder_ != client || cleaning_) return done();
   cleaning_ = true;
   Clean(*client, [self = shared_from_this(), client, done = std::move(done)] {
-    self->cleaning_ = false;
+    self->cleaning_ = self->taken_over_ = false;
     self->SetHolder(nullptr);
     spdlog::info("gdb: {} detached", client->attachment().client);
     if (self->policy_ != nullptr) self->policy_->Detached(client->attachment());
     done();
     if (auto cleaned = std::exchange(self->cleaned_, nullptr)) cleaned();
     for (auto& waiting : std::exchange(self->waiting_, {}))
-      self->Claim(waiting.client, waiting.decided);
+      self->Claim(waiting.client, waiting.if_held, waiting.decided);
   });
 }
 
@@ -159,7 +168,7 @@ void DoorCore::Clean(const Client& client, std::function<void()> done) {
   if (channel_->lost() || (channel_->running() && !client.touched_stub())) return done();
   const bool touched = client.touched_stub();
   const bool physical = client.changed_memory_mode();
-  const bool run_on = channel_->running() || !leave_as_it_is_;
+  const bool run_on = channel_->running() || !(leave_as_it_is_ || taken_over_);
   channel_->Halt([channel = channel_, touched, physical, run_on,
                   done = std::move(done)](const absl::StatusOr<StopReply>& stop) {
     if (!stop.ok()) return done();

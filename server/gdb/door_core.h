@@ -41,7 +41,8 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   void Add(std::shared_ptr<Client> client);
   void Remove(const std::shared_ptr<Client>& client);
   // Lets `client` in or says why not; later, if the client before it is being cleaned up after.
-  void Claim(std::shared_ptr<Client> client, std::function<void(absl::Status)> decided);
+  void Claim(std::shared_ptr<Client> client, Door::IfHeld if_held,
+             std::function<void(absl::Status)> decided);
   // Takes away what `client` left in the stub, lets the guest run, frees the place, then calls
   // `done`.
   void Release(const std::shared_ptr<Client>& client, std::function<void()> done);
@@ -58,6 +59,7 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
  private:
   struct Waiting {
     std::shared_ptr<Client> client;
+    Door::IfHeld if_held;
     std::function<void(absl::Status)> decided;
   };
 
@@ -77,6 +79,7 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   bool cleaning_ = false;
   bool closed_ = false;
   bool leave_as_it_is_ = false;
+  bool taken_over_ = false;  // the next client waits for the place of this one
   std::deque<Waiting> waiting_;
   std::function<void()> cleaned_;  // Close waits for it
   DoorCounters counters_;

@@ -19,6 +19,7 @@ namespace {
 constexpr std::uint64_t kReadBytes = 2048;  // QEMU's `m` gives at most so much
 constexpr std::uint64_t kKernelStackBytes = 16384;
 constexpr std::size_t kAskedPages = 4;
+constexpr std::size_t kMostPagesAhead = 384;  // 1.5 MiB at a time
 constexpr std::uint64_t kCodeAhead = 64;
 constexpr int kMostThreads = 1024;
 constexpr std::size_t kMostDescriptionParts = 64;
@@ -252,8 +253,13 @@ asio::awaitable<void> Foresight::CollectPages(Ahead* ahead, const std::string& r
 
 asio::awaitable<bool> Foresight::AddPage(Ahead* ahead, std::uint64_t page) {
   if (closed_ || physical_memory_) co_return false;
-  if (told_pages_.contains(page)) co_return true;
-  if (!co_await ram_.IsRam(thread_, page)) co_return false;
+  if (told_pages_.contains(page)) co_return read_ahead_.Has(page);
+  const RamCheck::Kind kind = co_await ram_.Ask(thread_, page);
+  if (kind == RamCheck::Kind::kUnmapped) {
+    told_pages_.insert(page);
+    ahead->memory.push_back({page, ""});
+  }
+  if (kind != RamCheck::Kind::kRam) co_return false;
   std::string bytes;
   while (bytes.size() < kPageBytes) {
     const Answered reply =
@@ -271,7 +277,9 @@ asio::awaitable<bool> Foresight::AddPage(Ahead* ahead, std::uint64_t page) {
 asio::awaitable<void> Foresight::TellAround(std::uint64_t address, std::size_t size) {
   Ahead ahead = NewAhead();
   read_ahead_.Missed(address, size);
-  while (const std::optional<std::uint64_t> page = read_ahead_.Next()) {
+  while (ahead.memory.size() < kMostPagesAhead) {
+    const std::optional<std::uint64_t> page = read_ahead_.Next();
+    if (!page) break;
     if (!co_await AddPage(&ahead, *page)) read_ahead_.Refused(*page);
     if (closed_) co_return;
   }
@@ -325,7 +333,7 @@ asio::awaitable<void> Foresight::Serve(std::string payload, StubChannel::ReplyHa
   done(reply);
   if (!reply.ok()) co_return;
   if (const auto read = ParseMemoryRead(payload)) {
-    if (!IsError(*reply)) co_await TellAround(read->address, read->size);
+    co_await TellAround(read->address, read->size);
     co_return;
   }
   // Reads of a shape we do not know, other breakpoints, and the thread list change nothing either.

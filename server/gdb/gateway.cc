@@ -52,7 +52,8 @@ DoorCounters Door::counters() const {
 }
 
 absl::StatusOr<std::unique_ptr<ClientStream>> Door::AttachStream(Attachment attachment,
-                                                                 StreamEvents events) {
+                                                                 StreamEvents events,
+                                                                 IfHeld if_held) {
   struct Decision {
     absl::Notification made;
     absl::Status status;
@@ -60,26 +61,28 @@ absl::StatusOr<std::unique_ptr<ClientStream>> Door::AttachStream(Attachment atta
   const bool foresees = events.ahead_to_client != nullptr;
   auto transport = std::make_shared<StreamTransport>(std::move(events));
   auto decision = std::make_shared<Decision>();
-  asio::post(io_thread_.context(), [core = core_, transport, decision, attachment, foresees] {
-    auto client = std::make_shared<Client>(core, attachment, transport);
-    transport->SetClient(client);
-    core->Add(client);
-    core->Claim(client, [core, client, transport, decision, foresees](absl::Status status) {
-      if (status.ok()) {
-        client->Admitted();
-        if (foresees) {
-          client->Begin(std::make_shared<Foresight>(
-              core->shared_channel(),
-              [transport](Ahead ahead) { transport->SendAhead(std::move(ahead)); }));
-        }
-      } else {
-        ++core->counters().refused_clients;
-        core->Remove(client);
-      }
-      decision->status = std::move(status);
-      decision->made.Notify();
-    });
-  });
+  asio::post(
+      io_thread_.context(), [core = core_, transport, decision, attachment, foresees, if_held] {
+        auto client = std::make_shared<Client>(core, attachment, transport);
+        transport->SetClient(client);
+        core->Add(client);
+        core->Claim(
+            client, if_held, [core, client, transport, decision, foresees](absl::Status status) {
+              if (status.ok()) {
+                client->Admitted();
+                if (foresees) {
+                  client->Begin(std::make_shared<Foresight>(
+                      core->shared_channel(),
+                      [transport](Ahead ahead) { transport->SendAhead(std::move(ahead)); }));
+                }
+              } else {
+                ++core->counters().refused_clients;
+                core->Remove(client);
+              }
+              decision->status = std::move(status);
+              decision->made.Notify();
+            });
+      });
   decision->made.WaitForNotification();
   KDBG_RETURN_IF_ERROR(decision->status);
   return std::unique_ptr<ClientStream>(new ClientStream(io_thread_, std::move(transport)));

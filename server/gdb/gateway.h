@@ -81,10 +81,14 @@ class Door {
     // it has not asked yet, in order with the bytes.
     std::function<void(Ahead)> ahead_to_client = nullptr;
   };
+  enum class IfHeld { kRefuse, kTakeOver };
+  // kTakeOver tells the client that holds the guest who takes it, ends it, and leaves the guest
+  // halted if it was.
   //   FAILED_PRECONDITION  kHolderBusy, metadata holder: another client is attached
   //   or what the policy's Admit says
   absl::StatusOr<std::unique_ptr<ClientStream>> AttachStream(Attachment attachment,
-                                                             StreamEvents events);
+                                                             StreamEvents events,
+                                                             IfHeld if_held = IfHeld::kRefuse);
 
  private:
   friend class Gateway;

@@ -48,16 +48,18 @@ void ReadAhead::Missed(std::uint64_t address, std::size_t size) {
 
 // A buffer shows by its large pieces or by a read of the page after the last.
 void ReadAhead::PlanSequence(std::uint64_t address, std::size_t size) {
-  const auto known = std::find_if(sequences_.begin(), sequences_.end(),
-                                  [&](const Sequence& one) { return one.end == PageOf(address); });
-  Sequence sequence;
+  const std::uint64_t last = PageOf(address + size - 1);
+  const auto known = std::find_if(sequences_.begin(), sequences_.end(), [&](const Sequence& one) {
+    return one.end == PageOf(address) || one.end == last;
+  });
+  Sequence sequence{.end = 0, .pages = 1};  // the next page is a good guess anyway
   if (known != sequences_.end()) {
     sequence.pages = std::clamp(known->pages * 4, kFirstPages, kMostPages);
     sequences_.erase(known);
   } else if (size >= kBulkBytes) {
     sequence.pages = kFirstPages;
   }
-  const std::uint64_t after = PageOf(address + size - 1) + kPageBytes;
+  const std::uint64_t after = last + kPageBytes;
   sequence.end = after + sequence.pages * kPageBytes;
   for (std::uint64_t page = after; page != sequence.end; page += kPageBytes) Want(page);
   sequences_.push_back(sequence);

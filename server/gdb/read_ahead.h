@@ -33,6 +33,7 @@ class ReadAhead {
   std::optional<std::uint64_t> Next();
   void Read(std::uint64_t page, std::string bytes);
   void Refused(std::uint64_t page);
+  bool Has(std::uint64_t page) const { return pages_.contains(page); }
 
  private:
   struct Sequence {

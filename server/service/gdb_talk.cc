@@ -152,7 +152,10 @@ absl::StatusOr<std::unique_ptr<GdbTalk>> MakeGdbTalk(std::shared_ptr<gdb::Door> 
     events.ahead_to_client = [outbox](gdb::Ahead ahead) { outbox->Put(std::move(ahead)); };
   }
   events.closed = [outbox] { outbox->Close(); };
-  KDBG_ASSIGN_OR_RETURN(auto stream, door->AttachStream({"user " + user}, std::move(events)));
+  KDBG_ASSIGN_OR_RETURN(auto stream,
+                        door->AttachStream({"user " + user}, std::move(events),
+                                           start.take_over() ? gdb::Door::IfHeld::kTakeOver
+                                                             : gdb::Door::IfHeld::kRefuse));
   return std::make_unique<StreamTalk>(std::move(door), std::move(outbox), std::move(stream));
 }
 

@@ -328,15 +328,20 @@ SessionServiceImpl::AttachConsole(Context* context) {
 grpc::ServerBidiReactor<v1::GdbClientFrame, v1::GdbServerFrame>* SessionServiceImpl::AttachGdb(
     Context* context) {
   using Stream = DuplexStream<v1::GdbClientFrame, v1::GdbServerFrame>;
-  return Stream::Start(gate_, context, Rpc("SessionService/AttachGdb"),
-                       [this](Call& call, const v1::GdbClientFrame& first,
-                              Waker waker) -> absl::StatusOr<std::unique_ptr<GdbTalk>> {
-                         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
-                                               Find(call, first.start().name()));
-                         KDBG_ASSIGN_OR_RETURN(auto door, sessions_.door(session.id));
-                         return MakeGdbTalk(std::move(door), call.user(), first.start(),
-                                            std::move(waker));
-                       });
+  return Stream::Start(
+      gate_, context, Rpc("SessionService/AttachGdb"),
+      [this](Call& call, const v1::GdbClientFrame& first,
+             Waker waker) -> absl::StatusOr<std::unique_ptr<GdbTalk>> {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
+                              Find(call, first.start().name()));
+        if (first.start().take_over()) {
+          // Who says who else may control it.
+          KDBG_RETURN_IF_ERROR(
+              call.CheckAlso(access::Verb::kShare, ResourceOf(session, call.user())));
+        }
+        KDBG_ASSIGN_OR_RETURN(auto door, sessions_.door(session.id));
+        return MakeGdbTalk(std::move(door), call.user(), first.start(), std::move(waker));
+      });
 }
 
 }  // namespace kdbg::service

@@ -42,8 +42,11 @@ LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limi
       templates_(templates),
       admitted_(std::move(admitted)),
       changed_(std::move(changed)),
+      admission_(parts.uid_of, limits.gdb_peers),
       record_(std::move(record)),
-      port_(std::move(port)) {}
+      port_(std::move(port)) {
+  admission_.Know(record_);
+}
 
 LiveSession::~LiveSession() {
   Leave();
@@ -375,9 +378,12 @@ void LiveSession::OnGuestEvent(const guest::GuestEvent& event) {
   }
 }
 
-absl::Status LiveSession::Admit(const gdb::Attachment& /*client*/) {
-  absl::MutexLock lock(&mutex_);
-  return copying_ ? NotNow("be debugged") : absl::OkStatus();
+absl::Status LiveSession::Admit(const gdb::Attachment& client) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (copying_) return NotNow("be debugged");
+  }
+  return admission_.Admit(client);
 }
 
 void LiveSession::Attached(const gdb::Attachment& client) {

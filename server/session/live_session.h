@@ -23,6 +23,7 @@
 #include "server/gdb/reserved_port.h"
 #include "server/guest/guest.h"
 #include "server/session/admission.h"
+#include "server/session/gdb_admission.h"
 #include "server/session/session_parts.h"
 #include "server/session/session_record.h"
 #include "server/session/template_pool.h"
@@ -116,6 +117,7 @@ class LiveSession final : public gdb::ClientPolicy {
   TemplatePool& templates_;
   const Admitted admitted_;
   const Changed changed_;
+  GdbAdmission admission_;
   std::stop_source cancel_boot_;
 
   absl::Mutex order_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);

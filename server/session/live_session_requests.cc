@@ -33,7 +33,9 @@ absl::StatusOr<SessionRecord> LiveSession::Share(const SessionShare& share) {
     std::erase_if(record.shares, [&](const auto& old) { return old.user == share.user; });
     if (share.access != SessionShare::Access::kNone) record.shares.push_back(share);
   });
-  return Snapshot();
+  const SessionRecord record = Snapshot();
+  admission_.Know(record);
+  return record;
 }
 
 std::shared_ptr<guest::Guest> LiveSession::ReadyGuest() const {

@@ -1,6 +1,8 @@
 // What Sessions borrows from the composition root.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -28,6 +30,8 @@ struct Sessions::Parts {
   std::function<absl::StatusOr<std::optional<host::Identity>>(std::string_view owner)>
       guest_identity;
   std::filesystem::path templates_directory;  // with a budget for them in SessionLimits
+  // The account of a user on this host, if there is one. May block.
+  std::function<std::optional<uid_t>(const std::string& user)> uid_of;
 };
 
 }  // namespace kdbg::session

@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/base/network.h"
 #include "server/base/subscribers.h"
 #include "server/session/quota.h"
 #include "server/session/session_record.h"
@@ -58,6 +59,7 @@ struct SessionLimits {
   Quota quota = {.user = {}, .host = {.sessions = 64}};
   std::size_t maximum_waiting = 256;
   std::string gdb_host = "127.0.0.1";
+  std::vector<Network> gdb_peers = {};  // other hosts that may attach gdb at a port
   int first_port = 20000;
   int last_port = 20999;
   absl::Duration boot_timeout = absl::Minutes(3);

@@ -68,6 +68,7 @@ struct FakeState {
   std::string console_input;  // what the writer typed
   bool end_console = false;   // whether streams end after `console`
   std::string gdb_input;
+  bool gdb_took_over = false;
 };
 
 class FakeServer {

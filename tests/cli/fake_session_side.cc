@@ -122,6 +122,10 @@ class FakeSessionService : public v1::SessionService::Service {
       grpc::ServerReaderWriter<v1::GdbServerFrame, v1::GdbClientFrame>* stream) override {
     v1::GdbClientFrame frame;
     stream->Read(&frame);
+    {
+      absl::MutexLock lock(&state_.mutex);
+      state_.gdb_took_over = frame.start().take_over();
+    }
     if (frame.start().name() == "sessions/s-busy") {
       return ToGrpcStatus(MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
                                     "sessions/s-busy is held by user bob", {{"holder", "bob"}}));

@@ -171,6 +171,11 @@ TEST_F(SessionTest, AHeldSessionIsBusyAndNamesTheHolder) {
   EXPECT_THAT(result.err, HasSubstr("held by another gdb: tcp 127.0.0.1:5123"));
 }
 
+TEST_F(SessionTest, GdbPipeTakesOverWhenAsked) {
+  Run({"gdb-pipe", "s-1", "--take-over"}, "$g#67");
+  EXPECT_TRUE(state().gdb_took_over);
+}
+
 class GdbTest : public CliTest {
  protected:
   GdbTest() {
@@ -248,6 +253,13 @@ TEST_F(GdbTest, TheSourceServerEndsWithGdb) {
   while (Accepts(port) && absl::Now() < deadline) {
   }
   EXPECT_FALSE(Accepts(port));
+}
+
+TEST_F(GdbTest, TakesOverThroughAPipeBecauseAPortCannot) {
+  state().sessions["sessions/s-1"].mutable_gdb()->set_holder("tcp 127.0.0.1:5123");
+  const CliResult result = Run({"gdb", "s-1", "--take-over"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("gdb-pipe --take-over s-1"));
 }
 
 TEST_F(GdbTest, ForwardServesOneGdbAfterAnother) {

@@ -34,9 +34,11 @@ std::optional<access::Account> TestAccounts::Find(uid_t uid) const {
   return access::Account{found->second, {}};
 }
 
-bool TestAccounts::Has(const std::string& name) const {
-  return std::any_of(Names().begin(), Names().end(),
-                     [&](const auto& entry) { return entry.second == name; });
+std::optional<uid_t> TestAccounts::UidOf(const std::string& name) const {
+  for (const auto& [uid, user] : Names()) {
+    if (user == name) return uid;
+  }
+  return std::nullopt;
 }
 
 access::AccessPolicy TestAccounts::Policy() {

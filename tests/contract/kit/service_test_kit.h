@@ -25,7 +25,7 @@ inline constexpr uid_t kAdmin = 51004;
 class TestAccounts final : public access::Accounts {
  public:
   std::optional<access::Account> Find(uid_t uid) const override;
-  bool Has(const std::string& name) const override;
+  std::optional<uid_t> UidOf(const std::string& name) const override;
   static access::AccessPolicy Policy();
 };
 

@@ -335,10 +335,24 @@ TEST_F(SessionsTest, GdbSpeaksThroughTheStreamAndOneClientHoldsTheGuest) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(GetErrorDetail(refused)->metadata.at("holder"), "user alice");
 
+  // Its owner may have it back.
+  grpc::ClientContext third_context;
+  const GdbStream third = alice_.sessions->AttachGdb(&third_context);
+  start.mutable_start()->set_take_over(true);
+  start.mutable_start()->set_frame_version(2);
+  ASSERT_TRUE(third->Write(start));
+  ASSERT_TRUE(third->Read(&answer));
+  EXPECT_TRUE(answer.has_ahead()) << answer.DebugString();
+  EXPECT_GT(answer.ahead().answers_size(), 10);
+
   gdb->WritesDone();
   while (gdb->Read(&answer)) {
   }
   EXPECT_TRUE(gdb->Finish().ok());
+  third->WritesDone();
+  while (third->Read(&answer)) {
+  }
+  EXPECT_TRUE(third->Finish().ok());
 }
 
 TEST_F(SessionsTest, AColleagueReadsOrControlsWhatIsSharedUntilItIsTakenBack) {
@@ -374,6 +388,17 @@ TEST_F(SessionsTest, AColleagueReadsOrControlsWhatIsSharedUntilItIsTakenBack) {
   EXPECT_EQ(share(bob_, "mallory", Share::READ), absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(share(alice_, "bob", Share::CONTROL), absl::StatusCode::kOk);
   EXPECT_EQ(resume(), absl::StatusCode::kOk);
+  {
+    grpc::ClientContext context;
+    const GdbStream taking = bob_.sessions->AttachGdb(&context);
+    v1::GdbClientFrame frame;
+    frame.mutable_start()->set_name(name);
+    frame.mutable_start()->set_take_over(true);
+    taking->Write(frame);
+    v1::GdbServerFrame answer;
+    EXPECT_FALSE(taking->Read(&answer));
+    EXPECT_EQ(FromGrpcStatus(taking->Finish()).code(), absl::StatusCode::kPermissionDenied);
+  }
   EXPECT_EQ(Delete(bob_, name).code(), absl::StatusCode::kPermissionDenied);
   EXPECT_EQ(share(alice_, "bob", Share::NONE), absl::StatusCode::kOk);
   EXPECT_EQ(see(), absl::StatusCode::kNotFound);

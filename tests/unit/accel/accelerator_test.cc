@@ -70,7 +70,8 @@ TEST_F(AcceleratorTest, APageIsFetchedOnce) {
   gdb_.Ask("g");
   EXPECT_EQ(gdb_.RoundTripsOf("mffff888000200010,8"), 1u);
   EXPECT_EQ(gdb_.RoundTripsOf("mffff888000200ff0,10"), 0u);
-  EXPECT_EQ(gdb_.RoundTripsOf("mffff888000200ff0,20"), 1u) << "reaches into the next";
+  EXPECT_EQ(gdb_.RoundTripsOf("mffff888000200ff0,20"), 0u) << "the next came with it";
+  EXPECT_EQ(gdb_.RoundTripsOf("mffff888000201ff0,20"), 1u) << "reaches beyond";
 }
 
 TEST_F(AcceleratorTest, DeviceMemoryIsReadAsOftenAsAskedAndNoMore) {
@@ -89,6 +90,7 @@ TEST_F(AcceleratorTest, DeviceMemoryIsReadAsOftenAsAskedAndNoMore) {
 TEST_F(AcceleratorTest, NothingIsFetchedFromWhereThereIsNothing) {
   gdb_.Ask("g");
   EXPECT_EQ(gdb_.Ask(Memory(SimulatedGuest::kHole, 8)), "E14");
+  EXPECT_EQ(gdb_.RoundTripsOf(Memory(SimulatedGuest::kHole + 8, 1)), 0u) << "nothing there, either";
   EXPECT_EQ(gdb_.Ask(Memory(SimulatedGuest::kHole - 8, 16)), "E14") << "half of it exists";
   const std::string last = gdb_.Ask(Memory(SimulatedGuest::kHole - 8, 8));
   EXPECT_EQ(last.size(), 16u);

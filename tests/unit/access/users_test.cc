@@ -15,9 +15,11 @@ class FakeAccounts final : public Accounts {
     if (found == accounts.end()) return std::nullopt;
     return found->second;
   }
-  bool Has(const std::string& name) const override {
-    return std::any_of(accounts.begin(), accounts.end(),
-                       [&](const auto& entry) { return entry.second.name == name; });
+  std::optional<uid_t> UidOf(const std::string& name) const override {
+    for (const auto& [uid, account] : accounts) {
+      if (account.name == name) return uid;
+    }
+    return std::nullopt;
   }
   std::map<uid_t, Account> accounts = {{0, {"root", {"root"}}},
                                        {1000, {"alice", {"alice", "kernel"}}},

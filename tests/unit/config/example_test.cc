@@ -40,6 +40,7 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->build.artifact_limit_mib, defaults.build.artifact_limit_mib);
   EXPECT_EQ(example->build.workspace_age, defaults.build.workspace_age);
   EXPECT_EQ(example->session.gdb_host, defaults.session.gdb_host);
+  EXPECT_TRUE(example->session.gdb_peers.empty());
   EXPECT_EQ(example->session.first_port, defaults.session.first_port);
   EXPECT_EQ(example->session.last_port, defaults.session.last_port);
   EXPECT_EQ(example->session.accelerator, defaults.session.accelerator);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -185,26 +186,17 @@ TEST_F(GatewayTest, PacketsOffTheListNeverReachQemu) {
   GdbClient client(door_->port());
   client.Attach();
   const std::size_t before = stub_.packets().size();
-  const char* packets[] = {"!",
-                           "R00",
-                           "r",
-                           "vRun;2f",
-                           "vAttach;1",
-                           "vFile:open:2f,0,0",
-                           "F-1,1",
-                           "X0,1:a",
-                           "i",
-                           "kill",
-                           "vKill",
-                           "vMustReplyEmpty",
-                           "qSymbol::",
-                           "Qqemu.sstep=7",
-                           "QPassSignals:",
-                           "qRcmd",
-                           "zz\x01",
-                           "",
-                           "A",
-                           "t"};
+  const char* packets[] = {
+      "!", "R00", "r", "vRun;2f", "vAttach;1", "vFile:open:2f,0,0", "F-1,1", "X0,1:a", "i", "kill",
+      "vKill", "vMustReplyEmpty", "qSymbol::", "Qqemu.sstep=7", "QPassSignals:", "qRcmd", "zz\x01",
+      "", "A", "t",
+      // lldb's
+      "QThreadSuffixSupported", "QListThreadsInStopReply", "QEnableErrorStrings", "qHostInfo",
+      "qProcessInfo", "qVAttachOrWaitSupported", "qRegisterInfo0", "qMemoryRegionInfo:0",
+      "qShlibInfoAddr", "jThreadsInfo", "jGetLoadedDynamicLibrariesInfos:{}", "x0,4", "_M100,rwx",
+      "QSaveRegisterState",
+      // QEMU's own
+      "qqemu.sstepbits", "qqemu.sstep", "qqemu.Supported", "Qqemu.PhyMemMode"};
   for (const char* packet : packets) {
     SCOPED_TRACE(packet);
     EXPECT_EQ(client.Ask(packet), "");
@@ -341,6 +333,28 @@ TEST_F(GatewayTest, ClientThatNeverWaitsIsCutOff) {
   EXPECT_EQ(door_->counters().packets, 3u);
 }
 
+TEST_F(GatewayTest, AThousandConnectionsLeaveNothingBehind) {
+  const auto descriptors = [] {
+    return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+  };
+  const auto before = descriptors();
+  for (int i = 0; i < 1000; ++i) {
+    GdbClient client(door_->port());
+    ASSERT_TRUE(client.connected()) << i;
+    if (i % 4 == 1) client.SendRaw("$m0,");
+    if (i % 4 == 2) client.SendRaw("\x16\x03\x01\x02");
+    if (i % 4 == 3) client.Send("qSupported");
+  }
+  GdbClient client(door_->port());
+  // While the last of them is cleaned up after there may be no place.
+  std::string answer = client.Attach();
+  EXPECT_THAT(answer, StartsWith("QStart"));
+  EXPECT_EQ(client.Ask("m0,1"), "5a");
+  EXPECT_EQ(client.Ask("D"), "OK");
+  ExpectCleanAndRunning();
+  EXPECT_LE(descriptors(), before + 20);
+}
+
 TEST_F(GatewayTest, ADoorLetsGoOfAStubThatAnswersNoMore) {
   GdbClient client(door_->port());
   client.Attach();
@@ -428,12 +442,15 @@ TEST_F(GatewayTest, AttachedClientDecidesWhenTheGuestRuns) {
 
 class StreamTest : public GatewayTest {
  protected:
-  absl::StatusOr<std::unique_ptr<ClientStream>> Attach(const std::string& user) {
-    return door_->AttachStream({"user " + user}, {[this](std::string bytes) {
-                                                    absl::MutexLock lock(&mutex_);
-                                                    received_ += bytes;
-                                                  },
-                                                  [this] { closed_.Notify(); }});
+  absl::StatusOr<std::unique_ptr<ClientStream>> Attach(
+      const std::string& user, Door::IfHeld if_held = Door::IfHeld::kRefuse) {
+    return door_->AttachStream({"user " + user},
+                               {[this](std::string bytes) {
+                                  absl::MutexLock lock(&mutex_);
+                                  received_ += bytes;
+                                },
+                                [this] { closed_.Notify(); }},
+                               if_held);
   }
   bool WaitFor(std::string_view text) {
     absl::MutexLock lock(&mutex_);
@@ -469,6 +486,44 @@ TEST_F(StreamTest, IsRefusedWithTheHoldersName) {
   EXPECT_EQ(GetErrorDetail(second.status())->metadata.at("holder"), "user alice");
   GdbClient tcp(door_->port());
   EXPECT_THAT(tcp.Attach(), HasSubstr("user alice"));
+}
+
+TEST_F(StreamTest, ATakeOverTellsTheHolderAndLeavesTheGuestWhereItIs) {
+  GdbClient first(door_->port());
+  first.Attach();
+  EXPECT_EQ(first.Ask("Z0,1000,1"), "OK");
+  auto stream = Attach("alice", Door::IfHeld::kTakeOver);
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  EXPECT_EQ(first.Read(), "E.user alice has taken over this guest");
+  EXPECT_EQ(first.Read(), std::nullopt);
+  EXPECT_EQ(door_->holder()->client, "user alice");
+  (*stream)->Send(rsp::Encode("m0,2"));
+  EXPECT_TRUE(WaitFor("$5a5a#"));
+  EXPECT_FALSE(stub_.running());
+  EXPECT_THAT(stub_.breakpoints(), IsEmpty());
+  EXPECT_THAT(stub_.packets(), Not(Contains("c")));
+  EXPECT_THAT(policy_.events(), ElementsAre("attached " + first.name(), "detached " + first.name(),
+                                            "attached user alice"));
+}
+
+TEST_F(StreamTest, AHolderThatWaitsForAStopIsToldOnItsConsole) {
+  GdbClient first(door_->port());
+  first.Attach();
+  first.Send("c");
+  ASSERT_TRUE(stub_.WaitRunning(true));
+  auto stream = Attach("alice", Door::IfHeld::kTakeOver);
+  ASSERT_TRUE(stream.ok());
+  EXPECT_EQ(first.Read(), "O" + rsp::HexEncode("user alice has taken over this guest\n"));
+  EXPECT_EQ(first.Read(), std::nullopt);
+  EXPECT_TRUE(stub_.running()) << "until the new one says something";
+}
+
+TEST_F(StreamTest, WhoMayNotComeInTakesNothingOver) {
+  GdbClient first(door_->port());
+  first.Attach();
+  policy_.Refuse(absl::PermissionDeniedError("not yours"));
+  EXPECT_FALSE(Attach("mallory", Door::IfHeld::kTakeOver).ok());
+  EXPECT_EQ(first.Ask("m0,1"), "5a");
 }
 
 TEST_F(StreamTest, DroppingItIsVanishing) {

@@ -77,7 +77,8 @@ class SessionsTest : public ::testing::Test {
          .kvm_usable = false,
          .kvm_reason = "none here",
          .guest_identity = [](std::string_view) { return std::optional<host::Identity>(); },
-         .templates_directory = root_ / "templates"},
+         .templates_directory = root_ / "templates",
+         .uid_of = [](const std::string&) { return std::optional<uid_t>(); }},
         limits_);
     ASSERT_TRUE(opened.ok()) << opened.status();
     sessions_ = *std::move(opened);
