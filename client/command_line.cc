@@ -282,6 +282,20 @@ void AddSessionDump(Grammar& grammar, CLI::App* noun) {
   command->add_option("--output", dump->destination, "fetch it, too, into this directory");
 }
 
+void AddSessionRestore(Grammar& grammar, CLI::App* noun) {
+  AddOneArgument(grammar, noun, "save", "its whole state as an artifact; it goes on as it was",
+                 "SESSION", kSessionHelp, SessionSave);
+  auto restore = std::make_shared<SessionRestoreOptions>();
+  CLI::App* command = grammar.Command(
+      noun, "restore", "another session, halted where one was saved",
+      "  kdbgctl session save vm-7\n  kdbgctl session restore a-5ybn7tgm --ttl 4h\n",
+      [=](Context& context) { return SessionRestore(context, *restore); });
+  command->add_option("ARTIFACT", restore->artifact, "what session save made")->required();
+  command->add_option("--ttl", restore->ttl, "how long it lives: 90m, 2h");
+  command->add_flag("--queue", restore->queue, "wait for quota instead of failing");
+  command->add_flag("--no-wait", restore->no_wait, "do not wait until it is ready");
+}
+
 void AddSession(Grammar& grammar) {
   CLI::App* noun = grammar.Noun("session", "guests on lease",
                                 "  kdbgctl session create\n  kdbgctl session list\n");
@@ -326,9 +340,7 @@ void AddSession(Grammar& grammar) {
       ->required();
   AddSessionShare(grammar, noun);
   AddSessionDump(grammar, noun);
-  for (const char* later : {"save", "restore"}) {
-    grammar.NotYet(noun, later);
-  }
+  AddSessionRestore(grammar, noun);
 }
 
 void AddGdbOptions(CLI::App* command, GdbOptions& options) {

@@ -88,6 +88,7 @@ Details SessionDetails(const v1::Session& session) {
                                           ShortName(session.initramfs_artifact()))},
           {"Guest", fmt::format("{} CPUs, {} MiB, {}", shape.vcpu_count(), shape.memory_mib(),
                                 session.accelerator())},
+          {"Saved state", ShortName(session.saved_state())},
           {"Command line", session.command_line()},
           {"Console", session.console_size_bytes() > 0 ? Bytes(session.console_size_bytes()) : ""},
           {"Start", Origin(session)},

@@ -51,6 +51,16 @@ struct SessionDumpOptions {
 };
 CommandEnd SessionDump(Context& context, const SessionDumpOptions& options);
 
+CommandEnd SessionSave(Context& context, const std::string& session);
+
+struct SessionRestoreOptions {
+  std::string artifact;
+  std::string ttl;
+  bool no_wait = false;
+  bool queue = false;
+};
+CommandEnd SessionRestore(Context& context, const SessionRestoreOptions& options);
+
 Details SessionDetails(const v1::Session& session);
 
 }  // namespace kdbg::client

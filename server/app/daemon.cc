@@ -91,6 +91,7 @@ session::SessionLimits LimitsFrom(const config::Session& settings, std::int64_t 
                        .vcpus = settings.user_vcpus,
                        .memory_mib = settings.user_memory_mib};
   limits.template_memory_mib = settings.template_memory_mib;
+  limits.warm_memory_mib = settings.warm_memory_mib;
   limits.gdb_host = settings.gdb_host;
   limits.gdb_peers = settings.gdb_peers;
   limits.first_port = settings.first_port;
@@ -401,8 +402,8 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
                                                                *editors_, clock_);
   artifact_service_ = std::make_unique<service::ArtifactServiceImpl>(gate, *artifacts_, *blobs_,
                                                                      *database_, *retention_);
-  session_service_ =
-      std::make_unique<service::SessionServiceImpl>(gate, *sessions_, *builds_, *blobs_);
+  session_service_ = std::make_unique<service::SessionServiceImpl>(gate, *sessions_, *builds_,
+                                                                   *artifacts_, *blobs_);
   server_service_ = std::make_unique<service::ServerServiceImpl>(gate, Facts(config), *builds_,
                                                                  *sessions_, clock_);
   service::GrpcServerOptions options;

@@ -228,6 +228,7 @@ absl::Status ReadSession(Section section, Session& session) {
   section.Read("user_vcpus", session.user_vcpus, 0, 100000);
   section.Read("user_memory_mib", session.user_memory_mib, 0, kMaxMib);
   section.Read("template_memory_mib", session.template_memory_mib, 0, kMaxMib);
+  section.Read("warm_memory_mib", session.warm_memory_mib, 0, kMaxMib);
   return section.Finish();
 }
 

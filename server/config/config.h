@@ -89,6 +89,7 @@ struct Session {
   std::int64_t user_memory_mib = 0;
   // Of what guests asked for again and again are cloned from; 0: every guest boots.
   std::int64_t template_memory_mib = 1024;
+  std::int64_t warm_memory_mib = 512;  // of such clones made ahead; 0: none
 };
 
 struct Libvirt {

@@ -140,6 +140,9 @@ void SetInputs(const session::SessionRequest& request, v1::Session* message) {
   if (!request.initramfs_artifact.empty()) {
     message->set_initramfs_artifact(ResourceName(kArtifacts, request.initramfs_artifact));
   }
+  if (!request.saved_state.empty()) {
+    message->set_saved_state(ResourceName(kArtifacts, request.saved_state));
+  }
   *message->mutable_stop_point() = StopPointOf(request.stop);
   message->set_kernel_arguments(ValidUtf8(request.kernel_arguments));
   if (request.ttl) Set(*request.ttl, message->mutable_ttl());
@@ -230,6 +233,19 @@ absl::StatusOr<session::SessionShare> ShareFrom(const v1::Session::Share& share)
       return InvalidField("share.access", std::to_string(share.access()),
                           "share.access must be READ, CONTROL or NONE");
   }
+}
+
+absl::StatusOr<session::Sessions::RestoreRequest> RestoreFrom(
+    const v1::RestoreSessionRequest& request) {
+  session::Sessions::RestoreRequest result;
+  KDBG_ASSIGN_OR_RETURN(result.artifact,
+                        ParseResourceName(kArtifacts, request.artifact(), "artifact"));
+  KDBG_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
+  result.request_id = request.request_id();
+  if (request.has_ttl()) {
+    KDBG_ASSIGN_OR_RETURN(result.ttl, PositiveDuration(request.ttl(), "ttl"));
+  }
+  return result;
 }
 
 absl::StatusOr<vm::DumpFormat> DumpFormatFrom(v1::DumpSessionRequest::Format format) {

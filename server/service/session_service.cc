@@ -56,12 +56,6 @@ absl::StatusOr<session::SessionRecord> SessionServiceImpl::Find(Call& call,
   return session;
 }
 
-absl::Status SessionServiceImpl::Promise(Call& call, const std::string& name,
-                                         std::string_view what) {
-  KDBG_RETURN_IF_ERROR(Find(call, name).status());
-  return NotImplemented(call, what);
-}
-
 absl::StatusOr<build::BuildRecord> SessionServiceImpl::ChooseBuild(
     const Call& call, const std::string& name, build::BuildKind kind,
     std::optional<Architecture> architecture) const {
@@ -252,17 +246,40 @@ grpc::ServerUnaryReactor* SessionServiceImpl::ResetSession(Context* context,
 
 grpc::ServerUnaryReactor* SessionServiceImpl::SaveSession(Context* context,
                                                           const v1::SaveSessionRequest* request,
-                                                          v1::Session*) {
-  return RunUnary(gate_, context, Rpc("SessionService/SaveSession"), [this, request](Call& call) {
-    return Promise(call, request->name(), "saving a session");
-  });
+                                                          v1::Artifact* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/SaveSession"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
+        KDBG_ASSIGN_OR_RETURN(const store::Artifact saved, sessions_.Save(session.id, call.user()));
+        *response = ToMessage(saved, blobs_);
+        return absl::OkStatus();
+      });
 }
 
-grpc::ServerUnaryReactor* SessionServiceImpl::RestoreSession(Context* context,
-                                                             const v1::RestoreSessionRequest*,
-                                                             v1::Session*) {
-  return RunUnary(gate_, context, Rpc("SessionService/RestoreSession"),
-                  [](Call& call) { return NotImplemented(call, "restoring a session"); });
+absl::Status SessionServiceImpl::Restore(Call& call, const v1::RestoreSessionRequest& request,
+                                         v1::Session* response) {
+  KDBG_RETURN_IF_ERROR(call.CheckCollection());
+  KDBG_ASSIGN_OR_RETURN(session::Sessions::RestoreRequest wanted, RestoreFrom(request));
+  const absl::StatusOr<store::Artifact> saved = artifacts_.Get(wanted.artifact);
+  if (absl::IsNotFound(saved.status())) {
+    return ResourceNotFound(ResourceName(kArtifacts, wanted.artifact));
+  }
+  KDBG_RETURN_IF_ERROR(saved.status());
+  KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*saved)));
+  KDBG_ASSIGN_OR_RETURN(const session::SessionRecord restored,
+                        sessions_.Restore(call.user(), wanted,
+                                          request.queue() ? session::Sessions::IfFull::kWait
+                                                          : session::Sessions::IfFull::kRefuse));
+  *response = ToMessage(restored);
+  return absl::OkStatus();
+}
+
+grpc::ServerUnaryReactor* SessionServiceImpl::RestoreSession(
+    Context* context, const v1::RestoreSessionRequest* request, v1::Session* response) {
+  return RunUnary(
+      gate_, context, Rpc("SessionService/RestoreSession"),
+      [this, request, response](Call& call) { return Restore(call, *request, response); });
 }
 
 grpc::ServerUnaryReactor* SessionServiceImpl::DumpSession(Context* context,

@@ -17,8 +17,8 @@ namespace kdbg::service {
 class SessionServiceImpl final : public v1::SessionService::CallbackService {
  public:
   SessionServiceImpl(CallGate& gate, session::Sessions& sessions, build::Builds& builds,
-                     const store::BlobStore& blobs)
-      : gate_(gate), sessions_(sessions), builds_(builds), blobs_(blobs) {}
+                     const store::ArtifactStore& artifacts, const store::BlobStore& blobs)
+      : gate_(gate), sessions_(sessions), builds_(builds), artifacts_(artifacts), blobs_(blobs) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* CreateSession(Context* context, const v1::CreateSessionRequest* request,
@@ -40,7 +40,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
   grpc::ServerUnaryReactor* ResetSession(Context* context, const v1::ResetSessionRequest* request,
                                          v1::Session* response) override;
   grpc::ServerUnaryReactor* SaveSession(Context* context, const v1::SaveSessionRequest* request,
-                                        v1::Session* response) override;
+                                        v1::Artifact* response) override;
   grpc::ServerUnaryReactor* RestoreSession(Context* context,
                                            const v1::RestoreSessionRequest* request,
                                            v1::Session* response) override;
@@ -58,8 +58,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
  private:
   // Found, and the caller may do to it what the call does.
   absl::StatusOr<session::SessionRecord> Find(Call& call, const std::string& name);
-  // For what is still to come: found and allowed, then UNIMPLEMENTED.
-  absl::Status Promise(Call& call, const std::string& name, std::string_view what);
+  absl::Status Restore(Call& call, const v1::RestoreSessionRequest& request, v1::Session* response);
   absl::Status Create(Call& call, const v1::CreateSessionRequest& request, v1::Session* response);
   absl::Status ChooseBuilds(const Call& call, const v1::Session& wanted,
                             session::SessionRequest* request) const;
@@ -70,6 +69,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
   CallGate& gate_;
   session::Sessions& sessions_;
   build::Builds& builds_;
+  const store::ArtifactStore& artifacts_;
   const store::BlobStore& blobs_;
   ConsoleSeats console_seats_;
 };

@@ -1,6 +1,8 @@
 // Whether a request can be served at all, and with what: defaults filled in, bounds checked. Pure.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -18,11 +20,18 @@ struct Accelerators {
   std::string_view kvm_reason;  // why not
 };
 
+// What a session goes on from.
+struct SavedGuest {
+  guest::MachineImage image;
+  std::string stopped_at;  // where it is halted; may be empty
+};
+
 struct Admitted {
   SessionRequest request;  // nothing left at "default"
   absl::Duration ttl;
   guest::GuestSpec guest;  // all but id, owner, identity and directory
   guest::StopPoint stop;
+  std::optional<SavedGuest> saved = std::nullopt;  // absent: it boots
 };
 
 // `initramfs` is null when the request names none.

@@ -8,7 +8,7 @@
 #include "proto/support/status_macros.h"
 #include "proto/support/unique_fd.h"
 #include "server/base/disk_error.h"
-#include "server/host/disk_space.h"
+#include "server/session/copy_room.h"
 #include "server/session/sessions_impl.h"
 #include "server/state/database.h"
 
@@ -17,15 +17,6 @@ namespace {
 
 constexpr char kCoreFile[] = "vmcore";
 constexpr char kSymbolsFile[] = "vmlinux";
-// A dump is written by the hypervisor, then copied into the store.
-constexpr std::int64_t kCopies = 2;
-
-// QEMU tells only that it failed, after it has filled the disk.
-absl::Status CheckRoom(const std::filesystem::path& directory, std::int64_t memory_mib) {
-  KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(directory));
-  if (disk.free_bytes > kCopies * (memory_mib << 20)) return absl::OkStatus();
-  return DiskError(ENOSPC, "dump memory into", directory);
-}
 
 }  // namespace
 

@@ -9,7 +9,6 @@
 #include "server/base/clock.h"
 #include "server/gdb/stub_link.h"
 #include "server/observe/log.h"
-#include "server/session/made_guest.h"
 #include "server/session/monitor.h"
 #include "server/session/session_table.h"
 #include "server/state/database.h"
@@ -35,11 +34,12 @@ Fault FaultOf(const absl::Status& status) {
 }  // namespace
 
 LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limits,
-                         TemplatePool& templates, SessionRecord record, Admitted admitted,
-                         std::optional<gdb::ReservedPort> port, Changed changed)
+                         TemplatePool& templates, WarmPool& warm_guests, SessionRecord record,
+                         Admitted admitted, std::optional<gdb::ReservedPort> port, Changed changed)
     : parts_(parts),
       limits_(limits),
       templates_(templates),
+      warm_guests_(warm_guests),
       admitted_(std::move(admitted)),
       changed_(std::move(changed)),
       admission_(parts.uid_of, limits.gdb_peers),
@@ -52,6 +52,8 @@ LiveSession::~LiveSession() {
   Leave();
   if (thread_.joinable()) thread_.join();
 }
+
+void LiveSession::Assign(MadeGuest guest) { assigned_ = std::move(guest); }
 
 void LiveSession::Start(Begin begin) {
   thread_ = std::thread([this, begin] { Run(begin); });
@@ -116,13 +118,21 @@ void LiveSession::Hold(std::shared_ptr<guest::Guest> guest) {
   guest_ = std::move(guest);
 }
 
+absl::StatusOr<MadeGuest> LiveSession::TakeGuest(Templates templates) {
+  const auto listener = [this](const guest::GuestEvent& event) { OnGuestEvent(event); };
+  if (assigned_) {
+    MadeGuest made = *std::exchange(assigned_, std::nullopt);
+    made.guest->Listen(listener);
+    return made;
+  }
+  return MakeGuest(templates == Templates::kAllowed ? &templates_ : nullptr, admitted_,
+                   parts_.guest_host, listener);
+}
+
 absl::Status LiveSession::Boot(Templates templates) {
   const TemplatePool::Starting starting(templates_, admitted_.guest.owner);
   const absl::Duration start = parts_.clock.Monotonic();
-  const auto listener = [this](const guest::GuestEvent& event) { OnGuestEvent(event); };
-  KDBG_ASSIGN_OR_RETURN(MadeGuest made,
-                        MakeGuest(templates == Templates::kAllowed ? &templates_ : nullptr,
-                                  admitted_.guest, admitted_.stop, parts_.guest_host, listener));
+  KDBG_ASSIGN_OR_RETURN(MadeGuest made, TakeGuest(templates));
   Hold(made.guest);
   clone_mark_ = made.mark;
   const absl::Duration created = parts_.clock.Monotonic();
@@ -145,6 +155,7 @@ absl::Status LiveSession::Boot(Templates templates) {
     record.boot_duration = parts_.clock.Monotonic() - created;
     record.stopped_at = made.stopped_at;
   });
+  if (made.origin == Origin::kCloned) warm_guests_.KeepReady(admitted_.guest, admitted_.stop);
   return absl::OkStatus();
 }
 

@@ -24,9 +24,11 @@
 #include "server/guest/guest.h"
 #include "server/session/admission.h"
 #include "server/session/gdb_admission.h"
+#include "server/session/made_guest.h"
 #include "server/session/session_parts.h"
 #include "server/session/session_record.h"
 #include "server/session/template_pool.h"
+#include "server/session/warm_pool.h"
 
 namespace kdbg::session {
 
@@ -37,8 +39,8 @@ class LiveSession final : public gdb::ClientPolicy {
   // `port` may be missing for one that begins with its end. `changed` is called after each change,
   // one call at a time, in their order; it must not change the session.
   LiveSession(const Sessions::Parts& parts, const SessionLimits& limits, TemplatePool& templates,
-              SessionRecord record, Admitted admitted, std::optional<gdb::ReservedPort> port,
-              Changed changed);
+              WarmPool& warm_guests, SessionRecord record, Admitted admitted,
+              std::optional<gdb::ReservedPort> port, Changed changed);
   // Leaves, unless it has ended.
   ~LiveSession() override;
 
@@ -48,6 +50,8 @@ class LiveSession final : public gdb::ClientPolicy {
     kAdopt,      // one whose guest runs or waits since the last daemon
     kEnd,        // one whose end the last daemon did not finish
   };
+  // Before a Start that boots: it need not, this is its guest.
+  void Assign(MadeGuest guest);
   void Start(Begin begin);
   // Lets go of the guest as it is, for the next daemon; gdb is cut off. Returns at once.
   void Leave();
@@ -95,6 +99,7 @@ class LiveSession final : public gdb::ClientPolicy {
   // From a template only what has not printed anything yet.
   enum class Templates { kAllowed, kNone };
   absl::Status Boot(Templates templates);
+  absl::StatusOr<MadeGuest> TakeGuest(Templates templates);
   absl::Status Adopt();
   void StartOver();
   void Hold(std::shared_ptr<guest::Guest> guest);
@@ -115,6 +120,7 @@ class LiveSession final : public gdb::ClientPolicy {
   const Sessions::Parts& parts_;
   const SessionLimits& limits_;
   TemplatePool& templates_;
+  WarmPool& warm_guests_;
   const Admitted admitted_;
   const Changed changed_;
   GdbAdmission admission_;
@@ -129,7 +135,9 @@ class LiveSession final : public gdb::ClientPolicy {
   bool copying_ ABSL_GUARDED_BY(mutex_) = false;                   // see WhileHalted
   std::optional<gdb::ReservedPort> port_ ABSL_GUARDED_BY(mutex_);  // until the end; doors share it
   std::shared_ptr<guest::Guest> guest_ ABSL_GUARDED_BY(mutex_);
-  TemplatePool::CloneMark clone_mark_;  // of its own thread
+  // Of its own thread.
+  TemplatePool::CloneMark clone_mark_;
+  std::optional<MadeGuest> assigned_;
   std::shared_ptr<gdb::Door> door_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<guest::ConsoleLog> console_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;

@@ -1,6 +1,8 @@
 #include "server/session/made_guest.h"
 
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "proto/support/status_macros.h"
@@ -8,6 +10,30 @@
 
 namespace kdbg::session {
 namespace {
+
+// Whether it says something of the template, and not of the host at this moment.
+bool IsTheTemplates(const absl::Status& status) {
+  return !absl::IsUnavailable(status) && !absl::IsResourceExhausted(status);
+}
+
+// Where what it was restored from had printed so far, but for one that has printed on since.
+absl::StatusOr<MadeGuest> Restored(const Admitted& admitted, const guest::GuestHost& host,
+                                   const guest::GuestListener& listener) {
+  guest::MachineImage image = admitted.saved->image;
+  std::error_code error;
+  if (std::filesystem::exists(guest::ConsoleLogPath(admitted.guest.directory), error)) {
+    image.console.clear();
+  }
+  KDBG_ASSIGN_OR_RETURN(std::shared_ptr<guest::Guest> restored,
+                        guest::Guest::Clone(admitted.guest, image, host, listener));
+  return MadeGuest{.guest = std::move(restored),
+                   .origin = Origin::kRestored,
+                   .stopped_at = admitted.saved->stopped_at,
+                   .template_key = "",
+                   .mark = nullptr};
+}
+
+}  // namespace
 
 absl::StatusOr<MadeGuest> CloneOf(const TemplatePool::Found& found, const guest::GuestSpec& spec,
                                   const guest::GuestHost& host,
@@ -22,17 +48,13 @@ absl::StatusOr<MadeGuest> CloneOf(const TemplatePool::Found& found, const guest:
                    .mark = found.mark};
 }
 
-// Whether it says something of the template, and not of the host at this moment.
-bool IsTheTemplates(const absl::Status& status) {
-  return !absl::IsUnavailable(status) && !absl::IsResourceExhausted(status);
-}
-
-}  // namespace
-
-absl::StatusOr<MadeGuest> MakeGuest(TemplatePool* templates, const guest::GuestSpec& spec,
-                                    const guest::StopPoint& stop, const guest::GuestHost& host,
+absl::StatusOr<MadeGuest> MakeGuest(TemplatePool* templates, const Admitted& admitted,
+                                    const guest::GuestHost& host,
                                     const guest::GuestListener& listener) {
-  if (const auto found = templates != nullptr ? templates->Ask(spec, stop) : std::nullopt) {
+  if (admitted.saved) return Restored(admitted, host, listener);
+  const guest::GuestSpec& spec = admitted.guest;
+  if (const auto found =
+          templates != nullptr ? templates->Ask(spec, admitted.stop) : std::nullopt) {
     absl::StatusOr<MadeGuest> clone = CloneOf(*found, spec, host, listener);
     if (clone.ok()) return clone;
     spdlog::warn("session {}: no clone, it boots cold: {}", spec.id, clone.status().ToString());

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/guest/guest.h"
+#include "server/session/admission.h"
 #include "server/session/session_record.h"
 #include "server/session/template_pool.h"
 
@@ -19,10 +20,15 @@ struct MadeGuest {
   TemplatePool::CloneMark mark;
 };
 
-// Without `templates`, cold in any case. A template that gives no clone is rejected and the guest
-// begins cold. Errors as Guest::Create.
-absl::StatusOr<MadeGuest> MakeGuest(TemplatePool* templates, const guest::GuestSpec& spec,
-                                    const guest::StopPoint& stop, const guest::GuestHost& host,
+// A clone of a template. Errors as Template::Image and Guest::Clone.
+absl::StatusOr<MadeGuest> CloneOf(const TemplatePool::Found& found, const guest::GuestSpec& spec,
+                                  const guest::GuestHost& host,
+                                  const guest::GuestListener& listener);
+
+// From its saved state, if it has one. Else, with `templates`, as a clone; a template that gives
+// none is rejected, and the guest begins cold. Errors as Guest::Create and Guest::Clone.
+absl::StatusOr<MadeGuest> MakeGuest(TemplatePool* templates, const Admitted& admitted,
+                                    const guest::GuestHost& host,
                                     const guest::GuestListener& listener);
 
 }  // namespace kdbg::session

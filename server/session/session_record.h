@@ -71,6 +71,7 @@ struct SessionRequest {
   std::string initramfs_artifact;  // artifact id; empty boots without one
   std::string kernel_build;        // build ids, for display
   std::string initramfs_build;
+  std::string saved_state;  // artifact id: goes on from there; empty: boots
   int vcpu_count = 0;
   std::int64_t memory_mib = kDefaultMemory;
   AcceleratorChoice accelerator = AcceleratorChoice::kAuto;

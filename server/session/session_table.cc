@@ -71,11 +71,15 @@ ALTER TABLE sessions ADD COLUMN origin INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sessions ADD COLUMN template_key TEXT NOT NULL DEFAULT '';
 )";
 
+constexpr std::string_view kAddSavedState =
+    "ALTER TABLE sessions ADD COLUMN saved_state TEXT NOT NULL DEFAULT ''";
+
 constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 1, .sql = kCreate},
     {.module = "session", .version = 2, .sql = kAddExpiry},
     {.module = "session", .version = 3, .sql = kAddShares},
     {.module = "session", .version = 4, .sql = kAddOrigin},
+    {.module = "session", .version = 5, .sql = kAddSavedState},
 };
 
 constexpr std::string_view kColumns =
@@ -84,7 +88,7 @@ constexpr std::string_view kColumns =
     "kernel_arguments, gdb_host, gdb_port, command_line, accelerator, create_time, state, "
     "failure_fault, failure_reason, failure_message, failure_excerpt, stopped_at, end_reason, "
     "console_size, ready_time, expire_time, end_time, create_us, boot_us, "
-    "expire_monotonic_us, origin, template_key";
+    "expire_monotonic_us, origin, template_key, saved_state";
 
 std::string SymbolOf(const StopChoice& stop) {
   const auto* symbol = std::get_if<SymbolStop>(&stop);
@@ -148,6 +152,7 @@ SessionRecord FromRow(const state::Row& row) {
   record.expire_monotonic = absl::Microseconds(row.Integer(column++));
   record.origin = row.As<Origin>(column++);
   record.template_key = row.Text(column++);
+  record.request.saved_state = row.Text(column++);
   return record;
 }
 
@@ -197,15 +202,16 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
               "kernel_build, initramfs_build, vcpu_count, memory_mib, accelerator_choice, "
               "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
               "command_line, accelerator, create_time, state, stopped_at, end_reason, "
-              "console_size, expire_time, expire_monotonic_us, create_us, boot_us, request_id) "
-              "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''))",
+              "console_size, expire_time, expire_monotonic_us, create_us, boot_us, request_id, "
+              "saved_state) "
+              "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?)",
               record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
               request.kernel_build, request.initramfs_build, request.vcpu_count, request.memory_mib,
               request.accelerator, request.randomize_base, request.stop.index(),
               SymbolOf(request.stop), request.kernel_arguments, record.gdb_host, record.gdb_port,
               record.command_line, record.accelerator, record.create_time, record.state,
               record.expire_time, absl::ToInt64Microseconds(record.expire_monotonic),
-              request.request_id)
+              request.request_id, request.saved_state)
           .status());
   return transaction.Query("SELECT sequence FROM sessions WHERE id = ?", record.id,
                            [&](const state::Row& row) {
@@ -244,7 +250,8 @@ namespace {
 template <typename Action>
 absl::Status ForEachArtifact(const SessionRecord& record, Action action) {
   for (const std::string& artifact :
-       {record.request.kernel_artifact, record.request.initramfs_artifact}) {
+       {record.request.kernel_artifact, record.request.initramfs_artifact,
+        record.request.saved_state}) {
     if (!artifact.empty()) KDBG_RETURN_IF_ERROR(action(artifact, "session " + record.id));
   }
   return absl::OkStatus();

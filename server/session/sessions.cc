@@ -41,6 +41,9 @@ Sessions::Impl::Impl(const Parts& parts, const SessionLimits& limits)
                                     .guests_directory = parts.guests_directory,
                                     .memory_mib = limits.template_memory_mib,
                                     .boot_timeout = kIdleSlowness * limits.boot_timeout}),
+      warm_guests_(
+          templates_, parts.guest_host,
+          {.guests_directory = parts.guests_directory, .memory_mib = limits.warm_memory_mib}),
       leases_(parts.clock, [this](const std::string& id) { OnLeaseEnd(id); }) {}
 
 Sessions::Impl::~Impl() {
@@ -69,8 +72,12 @@ absl::StatusOr<Admitted> Sessions::Impl::AdmitRequest(const SessionRequest& requ
   if (!request.initramfs_artifact.empty()) {
     KDBG_ASSIGN_OR_RETURN(initramfs, parts_.artifacts.Get(request.initramfs_artifact));
   }
-  return session::Admit(request, kernel, initramfs ? &*initramfs : nullptr, parts_.blobs, limits_,
-                        {.kvm_usable = parts_.kvm_usable, .kvm_reason = parts_.kvm_reason});
+  KDBG_ASSIGN_OR_RETURN(
+      Admitted admitted,
+      session::Admit(request, kernel, initramfs ? &*initramfs : nullptr, parts_.blobs, limits_,
+                     {.kvm_usable = parts_.kvm_usable, .kvm_reason = parts_.kvm_reason}));
+  KDBG_RETURN_IF_ERROR(AdmitSaved(&admitted));
+  return admitted;
 }
 
 absl::StatusOr<SessionRecord> Sessions::Impl::Create(std::string_view owner,
@@ -280,6 +287,15 @@ absl::StatusOr<store::Artifact> Sessions::Dump(std::string_view id, std::string_
   return impl_->Dump(id, caller, format);
 }
 
+absl::StatusOr<store::Artifact> Sessions::Save(std::string_view id, std::string_view caller) {
+  return impl_->Save(id, caller);
+}
+
+absl::StatusOr<SessionRecord> Sessions::Restore(std::string_view owner,
+                                                const RestoreRequest& request, IfFull if_full) {
+  return impl_->Restore(owner, request, if_full);
+}
+
 Subscription Sessions::Subscribe(std::string_view id, Listener listener) {
   return impl_->Subscribe(id, std::move(listener));
 }
@@ -305,5 +321,7 @@ int Sessions::active() const { return impl_->active(); }
 const SessionLimits& Sessions::limits() const { return impl_->limits(); }
 
 const TemplatePool& Sessions::templates() const { return impl_->templates(); }
+
+const WarmPool& Sessions::warm_guests() const { return impl_->warm_guests(); }
 
 }  // namespace kdbg::session

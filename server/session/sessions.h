@@ -48,6 +48,7 @@ enum class DumpFormat;
 namespace kdbg::session {
 
 class TemplatePool;
+class WarmPool;
 
 struct SessionLimits {
   absl::Duration default_ttl = absl::Hours(2);
@@ -64,6 +65,7 @@ struct SessionLimits {
   int last_port = 20999;
   absl::Duration boot_timeout = absl::Minutes(3);
   std::int64_t template_memory_mib = 0;  // of all templates; 0: every session boots cold
+  std::int64_t warm_memory_mib = 0;      // of clones made ahead; 0: none
 };
 
 class Sessions {
@@ -108,6 +110,19 @@ class Sessions {
   absl::StatusOr<store::Artifact> Dump(std::string_view id, std::string_view caller,
                                        vm::DumpFormat format);
 
+  // The guest's whole state as an artifact of `caller`'s. Errors as Dump.
+  absl::StatusOr<store::Artifact> Save(std::string_view id, std::string_view caller);
+  struct RestoreRequest {
+    std::string artifact;  // id, of a saved state
+    std::optional<absl::Duration> ttl;
+    std::string request_id;
+  };
+  // A session that goes on from there. Errors as Create, and
+  //   INVALID_ARGUMENT     kFieldInvalid: it is no saved state
+  //   FAILED_PRECONDITION  kHypervisorRefused: it is from another emulator
+  absl::StatusOr<SessionRecord> Restore(std::string_view owner, const RestoreRequest& request,
+                                        IfFull if_full = IfFull::kRefuse);
+
   // Called with every new state of the session until destroyed, from a thread of ours, never under
   // a lock.
   using Listener = std::function<void(const SessionRecord&)>;
@@ -123,6 +138,7 @@ class Sessions {
   int active() const;
   const SessionLimits& limits() const;
   const TemplatePool& templates() const;
+  const WarmPool& warm_guests() const;
 
  private:
   class Impl;

@@ -24,6 +24,7 @@
 #include "server/session/sessions.h"
 #include "server/session/template_pool.h"
 #include "server/session/waiting_line.h"
+#include "server/session/warm_pool.h"
 
 namespace kdbg::session {
 
@@ -49,6 +50,11 @@ class Sessions::Impl {
   absl::StatusOr<store::Artifact> Dump(std::string_view id, std::string_view caller,
                                        vm::DumpFormat format);
 
+  // save.cc
+  absl::StatusOr<store::Artifact> Save(std::string_view id, std::string_view caller);
+  absl::StatusOr<SessionRecord> Restore(std::string_view owner, const RestoreRequest& request,
+                                        IfFull if_full);
+
   // The session while it has a guest; FAILED_PRECONDITION or NOT_FOUND otherwise.
   absl::StatusOr<std::shared_ptr<LiveSession>> Live(std::string_view id) const;
 
@@ -56,6 +62,7 @@ class Sessions::Impl {
   int active() const;
   const SessionLimits& limits() const { return limits_; }
   const TemplatePool& templates() const { return templates_; }
+  const WarmPool& warm_guests() const { return warm_guests_; }
 
  private:
   struct Waiting {
@@ -65,6 +72,7 @@ class Sessions::Impl {
   static Amount AmountOf(const SessionRecord& record);
 
   absl::StatusOr<Admitted> AdmitRequest(const SessionRequest& request) const;
+  absl::Status AdmitSaved(Admitted* admitted) const;  // save.cc
   // Whose the guest is and where it lives; what it is made of is Admit's.
   absl::Status NameGuest(const SessionRecord& record, guest::GuestSpec* guest) const;
   void Hold(const std::shared_ptr<LiveSession>& session, const SessionRecord& record,
@@ -102,6 +110,7 @@ class Sessions::Impl {
   // Held while somebody is let in, so that two cannot take the same room.
   absl::Mutex admission_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   TemplatePool templates_;
+  WarmPool warm_guests_;
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, std::shared_ptr<LiveSession>, std::less<>> live_ ABSL_GUARDED_BY(mutex_);

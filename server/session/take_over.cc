@@ -70,7 +70,7 @@ void Sessions::Impl::TakeOver(SessionRecord record) {
                : begin == Begin::kBootAgain ? "boots again"
                                             : "is ended");
   auto session = std::make_shared<LiveSession>(
-      parts_, limits_, templates_, record, std::move(admitted), std::move(port),
+      parts_, limits_, templates_, warm_guests_, record, std::move(admitted), std::move(port),
       [this](const SessionRecord& changed) { OnChange(changed); });
   if (begin == Begin::kEnd) session->End(end_reason);
   Hold(session, record, begin);

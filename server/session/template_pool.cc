@@ -35,23 +35,47 @@ TemplatePool::~TemplatePool() {
 
 // ---- what sessions ask
 
-std::optional<TemplatePool::Found> TemplatePool::Ask(const guest::GuestSpec& guest,
-                                                     const guest::StopPoint& stop) {
-  // One moment for all clones; and an address that is random is so for each.
+std::optional<std::string> TemplatePool::KeyOf(const guest::GuestSpec& guest,
+                                               const guest::StopPoint& stop) const {
+  // One moment for all clones; one that is not had by making the machine; and an address that is
+  // random is so for each.
   if (settings_.memory_mib == 0 || !guest::CanBeCloned(stop) ||
+      std::holds_alternative<guest::StopAtReset>(stop) ||
       guest.base_address == guest::BaseAddress::kRandomized) {
     return std::nullopt;
   }
   const absl::StatusOr<std::string> emulator = host_.hypervisor.EmulatorVersion(guest.architecture);
   if (!emulator.ok()) return std::nullopt;
-  std::string key = guest::TemplateKey(guest, stop, *emulator);
+  return guest::TemplateKey(guest, stop, *emulator);
+}
+
+std::optional<TemplatePool::Found> TemplatePool::Find(std::string_view key) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = entries_.find(key);
+  if (found == entries_.end() || found->second.made == nullptr) return std::nullopt;
+  return Found{.key = std::string(key), .from = found->second.made, .mark = found->second.clones};
+}
+
+void TemplatePool::NoteUse(std::string_view key) {
+  absl::MutexLock lock(&mutex_);
+  if (const auto found = entries_.find(key); found != entries_.end()) {
+    ++found->second.uses;
+    found->second.last_used = ++counter_;
+  }
+}
+
+std::optional<TemplatePool::Found> TemplatePool::Ask(const guest::GuestSpec& guest,
+                                                     const guest::StopPoint& stop) {
+  const std::optional<std::string> known = KeyOf(guest, stop);
+  if (!known) return std::nullopt;
+  const std::string& key = *known;
   absl::MutexLock lock(&mutex_);
   ForgetUnused();
   Entry& entry = entries_[key];
   ++entry.uses;
   entry.last_used = ++counter_;
   if (entry.made != nullptr) {
-    return Found{.key = std::move(key), .from = entry.made, .mark = entry.clones};
+    return Found{.key = key, .from = entry.made, .mark = entry.clones};
   }
   if (entry.uses >= kUsesBeforeOne && entry.failures < kFailuresBeforeNone) {
     entry.wanted = Order{.maker = guest, .stop = stop};

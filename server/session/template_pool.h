@@ -52,6 +52,12 @@ class TemplatePool {
   // Notes that this guest is asked for, and finds a template for it. May run the emulator once, to
   // learn its version.
   std::optional<Found> Ask(const guest::GuestSpec& guest, const guest::StopPoint& stop);
+  // What templates for this guest are known by; nullopt: it is one that boots.
+  std::optional<std::string> KeyOf(const guest::GuestSpec& guest,
+                                   const guest::StopPoint& stop) const;
+  // The template alone, for what nobody has asked for yet.
+  std::optional<Found> Find(std::string_view key);
+  void NoteUse(std::string_view key);
   // For a clone that an earlier daemon made.
   CloneMark MarkClone(std::string_view key);
   // No clone could be made of it: it goes, and after a second time there is no other.

@@ -89,15 +89,27 @@ absl::Status Sessions::Impl::Store(SessionRecord& record) {
 
 absl::Status Sessions::Impl::Start(SessionRecord& record, Admitted admitted) {
   KDBG_ASSIGN_OR_RETURN(gdb::ReservedPort port, ports_.Take());
+  std::optional<MadeGuest> warm;
+  if (record.sequence == 0 && !admitted.saved) {  // nobody knows its name yet
+    warm = warm_guests_.Take(admitted.guest, admitted.stop);
+  }
+  if (warm) {
+    record.id = warm->guest->spec().id;
+    KDBG_RETURN_IF_ERROR(NameGuest(record, &admitted.guest));
+  }
   record.state = SessionState::kCreating;
   record.queue_place = 0;
   record.gdb_port = port.port();
   record.expire_time = parts_.clock.Now() + admitted.ttl;
   record.expire_monotonic = parts_.clock.Monotonic() + admitted.ttl;
-  KDBG_RETURN_IF_ERROR(Store(record));
+  if (absl::Status stored = Store(record); !stored.ok()) {
+    if (warm) warm->guest->Destroy().IgnoreError();  // the first failure is the one to tell
+    return stored;
+  }
   auto session = std::make_shared<LiveSession>(
-      parts_, limits_, templates_, record, std::move(admitted), std::move(port),
+      parts_, limits_, templates_, warm_guests_, record, std::move(admitted), std::move(port),
       [this](const SessionRecord& changed) { OnChange(changed); });
+  if (warm) session->Assign(*std::move(warm));
   Hold(session, record, LiveSession::Begin::kBoot);
   return absl::OkStatus();
 }

@@ -62,6 +62,7 @@ struct FakeState {
   std::map<std::string, v1::Session> sessions;
   std::vector<v1::CreateSessionRequest> created_sessions;
   std::vector<v1::DumpSessionRequest> dumps;
+  std::vector<v1::RestoreSessionRequest> restores;
   bool hold_boot = false;  // sessions boot and boot
   grpc::Status create_session_status;
   std::string console;        // what was printed so far

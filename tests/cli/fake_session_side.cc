@@ -78,6 +78,23 @@ class FakeSessionService : public v1::SessionService::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status SaveSession(grpc::ServerContext*, const v1::SaveSessionRequest* request,
+                           v1::Artifact* artifact) override {
+    absl::MutexLock lock(&state_.mutex);
+    if (!state_.sessions.contains(request->name())) return NotFound(request->name());
+    artifact->set_name("artifacts/a-saved");
+    artifact->set_kind(v1::Artifact::SAVED_STATE);
+    return grpc::Status::OK;
+  }
+
+  grpc::Status RestoreSession(grpc::ServerContext*, const v1::RestoreSessionRequest* request,
+                              v1::Session* session) override {
+    absl::MutexLock lock(&state_.mutex);
+    state_.restores.push_back(*request);
+    *session = state_.sessions["sessions/s-1"];
+    return grpc::Status::OK;
+  }
+
   grpc::Status ReadConsole(grpc::ServerContext* context, const v1::ReadConsoleRequest* request,
                            grpc::ServerWriter<v1::ConsoleChunk>* writer) override {
     {

@@ -80,6 +80,19 @@ TEST_F(SessionTest, ADumpIsNamedWithHowToOpenIt) {
   EXPECT_EQ(Run({"session", "dump", "s-1", "--format", "raw"}).exit_code, 2);
 }
 
+TEST_F(SessionTest, SaveNamesTheStateAndRestoreGoesOnFromIt) {
+  AddSession({});
+  const CliResult saved = Run({"session", "save", "s-1"});
+  EXPECT_EQ(saved.exit_code, 0) << saved.err;
+  EXPECT_THAT(saved.err, HasSubstr("next: kdbgctl session restore a-saved"));
+  const CliResult restored = Run({"-o", "json", "session", "restore", "a-1", "--ttl", "90m"});
+  EXPECT_EQ(restored.exit_code, 0) << restored.err;
+  EXPECT_THAT(restored.out, HasSubstr("\"state\": \"READY\""));
+  EXPECT_EQ(state().restores.back().artifact(), "artifacts/a-1");
+  EXPECT_EQ(state().restores.back().ttl().seconds(), 5400);
+  EXPECT_EQ(Run({"session", "save", "s-2"}).exit_code, 3);
+}
+
 TEST_F(SessionTest, SeveralAreRemovedAtOnce) {
   AddSession({});
   EXPECT_EQ(Run({"session", "rm", "s-1", "sessions/s-2"}).exit_code, 0);

@@ -24,6 +24,7 @@ state_dir = "{folder}/state"
 [session]
 first_port = 21000
 last_port = 21099
+warm_memory_mib = {warm_mib}
 """
 
 
@@ -72,7 +73,7 @@ def start():
     else:
         folder = pathlib.Path(tempfile.mkdtemp(prefix="kdbg-system-", dir="/var/tmp"))
         folder.chmod(0o711)
-        (folder / "kdbgd.toml").write_text(CONFIG.format(folder=folder))
+        (folder / "kdbgd.toml").write_text(CONFIG.format(folder=folder, warm_mib=0))
     launch(folder)
     print(kdbg.ctl("info").text)
     print(f"kdbgd's log is {folder}/kdbgd.log")

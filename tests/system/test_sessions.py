@@ -112,7 +112,7 @@ class Clone(unittest.TestCase):
     SHAPE = ("--memory", "128M", "--stop-at", "kernel_init")
 
     def test_is_at_its_stop_point_and_runs_on_to_its_own_shell(self):
-        with self.cloned() as session:
+        with Clone.cloned(self) as session:
             self.assertEqual((session["state"], session["runState"]), ("READY", "HALTED"))
             self.assertEqual(session["stoppedAt"], "kernel_init")
             shown = kdbg.gdb(session["name"], "backtrace", "x/s linux_banner")
@@ -123,14 +123,14 @@ class Clone(unittest.TestCase):
             kdbg.console_until(session["name"], "Boot took")
 
     def test_does_not_change_what_others_are_cloned_from(self):
-        with self.cloned() as first:
+        with Clone.cloned(self) as first:
             kdbg.gdb(first["name"], "set var *(char *)linux_banner = 'X'", "detach")
             kdbg.console_until(first["name"], "Boot took")
-            with self.cloned() as second:
+            with Clone.cloned(self) as second:
                 self.assertIn("Linux version", kdbg.gdb(second["name"], "x/s linux_banner").stdout)
 
     def test_nobody_can_write_to_a_template(self):
-        with self.cloned() as session:
+        with Clone.cloned(self) as session:
             identity = session["name"].split("/")[-1]
             (qemu,) = kdbg.processes(f"kdbg-{identity}")
             command = pathlib.Path(f"/proc/{qemu}/cmdline").read_text()
@@ -139,7 +139,7 @@ class Clone(unittest.TestCase):
                 image.write(b"x")
 
     def test_outlives_the_daemon_and_the_keeper_of_its_memory(self):
-        with self.cloned() as session:
+        with Clone.cloned(self) as session:
             name = session["name"]
             fixtures.restart()
             adopted = kdbg.show("session", name)
@@ -147,14 +147,14 @@ class Clone(unittest.TestCase):
             (qemu,) = kdbg.processes("kdbg-" + name.split("/")[-1])
             command = pathlib.Path(f"/proc/{qemu}/cmdline").read_text()
             keeper = int(re.search(r"mem-path=/proc/(\d+)/fd", command).group(1))
-            with self.cloned():  # adopted, too
+            with Clone.cloned(self):  # adopted, too
                 pass
             os.kill(keeper, signal.SIGKILL)
             shown = kdbg.gdb(name, "backtrace", "x/s linux_banner")
             self.assertRegex(shown.stdout, r"#0\s+.*kernel_init ")
             self.assertIn("Linux version 6.1", shown.stdout)
             kdbg.console_until(name, "Boot took")  # gdb has gone: it runs
-            with kdbg.session(*self.SHAPE) as without:
+            with kdbg.session(*Clone.SHAPE) as without:
                 self.assertEqual((without["state"], without["origin"]), ("READY", "COLD"))
 
     @contextlib.contextmanager
@@ -164,12 +164,46 @@ class Clone(unittest.TestCase):
         made = lambda: any(str(128 << 20) in manifest.read_text() for manifest in manifests())
         if not made():
             for _ in range(2):
-                with kdbg.session(*self.SHAPE):
+                with kdbg.session(*Clone.SHAPE):
                     pass
             kdbg.eventually(made, timeout=200)  # at idle priority, and not while a session starts
-        with kdbg.session(*self.SHAPE) as session:
+        with kdbg.session(*Clone.SHAPE) as session:
             self.assertEqual(session["origin"], "CLONED")
             yield session
+
+
+class Warm(unittest.TestCase):
+    """Clones made ahead, by a daemon that has memory for two."""
+
+    def setUp(self):
+        self.configure("warm_memory_mib = 0", "warm_memory_mib = 256")
+
+    def tearDown(self):
+        self.configure("warm_memory_mib = 256", "warm_memory_mib = 0")
+
+    def test_one_is_assigned_at_its_stop_point_and_another_is_made(self):
+        with Clone.cloned(self):
+            self.ahead(2)
+            with kdbg.session(*Clone.SHAPE) as session:
+                self.assertEqual((session["origin"], session["stoppedAt"]), ("WARM", "kernel_init"))
+                self.assertRegex(kdbg.gdb(session["name"], "backtrace").stdout, r"#0\s+.*kernel_init ")
+                kdbg.console_until(session["name"], "Boot took")  # gdb has gone: it runs
+                self.ahead(2)
+        # They are nobody's: a daemon that is killed leaves them to the next, which removes them.
+        fixtures.restart()
+        kdbg.eventually(lambda: self.guests() == 0, timeout=20)
+
+    def guests(self):
+        return len([pid for pid in kdbg.processes(str(kdbg.folder())) if fixtures.is_guest(pid)])
+
+    def ahead(self, count):
+        sessions = lambda: len(kdbg.ctl("-o", "name", "session", "list").stdout.split())
+        kdbg.eventually(lambda: self.guests() == sessions() + count, timeout=30)
+
+    def configure(self, old, new):
+        file = kdbg.folder() / "kdbgd.toml"
+        file.write_text(file.read_text().replace(old, new))
+        fixtures.restart(signal.SIGTERM)
 
 
 class StopPoint(unittest.TestCase):
@@ -229,6 +263,22 @@ class Session(unittest.TestCase):
                               "print system_state", scratch / "running/vmlinux", scratch / "running/vmcore")
             self.assertIn("SYSTEM_RUNNING", opened.stdout)
             self.assertIn("Linux", opened.stdout)
+
+    def test_saved_it_goes_on_and_others_go_on_from_there(self):
+        with kdbg.session("--memory", "128M", "--stop-at", "kernel_init") as session:
+            saved = kdbg.ctl("-o", "name", "session", "save", session["name"]).stdout.strip()
+            self.assertRegex(kdbg.gdb(session["name"], "backtrace").stdout, r"#0\s+.*kernel_init ")
+            kdbg.console_until(session["name"], "Boot took")  # gdb has gone: it runs
+        for _ in range(2):
+            restored = kdbg.ctl("-o", "json", "session", "restore", saved).json()
+            try:
+                self.assertEqual((restored["state"], restored["runState"], restored["origin"]),
+                                 ("READY", "HALTED", "RESTORED"))
+                self.assertIn("Linux version 6.1", kdbg.console(restored["name"]))
+                self.assertRegex(kdbg.gdb(restored["name"], "backtrace").stdout, r"#0\s+.*kernel_init ")
+                kdbg.console_until(restored["name"], "Boot took")
+            finally:
+                kdbg.ctl("session", "rm", restored["name"])
 
     def test_removed_gives_back_port_and_vm(self):
         with kdbg.session() as session:

@@ -130,8 +130,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
                                                                   *uploads_, *editors_, clock_));
   services_.push_back(std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_,
                                                                      *database_, *retention_));
-  services_.push_back(
-      std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_, *blobs_));
+  services_.push_back(std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_,
+                                                                    *artifacts_, *blobs_));
   service::ServerFacts facts;
   facts.version = "0.1.0";
   facts.accelerators = {{"kvm", false, "not in tests"}, {"tcg", true, ""}};

@@ -407,17 +407,30 @@ TEST_F(SessionsTest, AColleagueReadsOrControlsWhatIsSharedUntilItIsTakenBack) {
   EXPECT_EQ(share(alice_, "bob", Share::ACCESS_UNSPECIFIED), absl::StatusCode::kInvalidArgument);
 }
 
-TEST_F(SessionsTest, WhatIsStillToComeSaysSo) {
+TEST_F(SessionsTest, OnlyWhoMaySeeASavedStateGoesOnFromIt) {
   daemon_.SeedKernel("alice");
-  const std::string name = CreateReady(alice_);
-  grpc::ClientContext context;
-  v1::SaveSessionRequest request;
-  request.set_name(name);
-  v1::Session session;
-  const absl::Status status =
-      FromGrpcStatus(alice_.sessions->SaveSession(&context, request, &session));
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_EQ(GetErrorDetail(status)->metadata.at("method"), "SessionService/SaveSession");
+  v1::SaveSessionRequest save;
+  save.set_name(CreateReady(alice_));
+  v1::Artifact saved;
+  grpc::ClientContext saving;
+  ASSERT_TRUE(alice_.sessions->SaveSession(&saving, save, &saved).ok());
+  EXPECT_EQ(saved.kind(), v1::Artifact::SAVED_STATE);
+  const auto restore = [&](Client& client, const std::string& artifact) {
+    grpc::ClientContext context;
+    v1::RestoreSessionRequest request;
+    request.set_artifact(artifact);
+    v1::Session session;
+    const absl::Status status =
+        FromGrpcStatus(client.sessions->RestoreSession(&context, request, &session));
+    if (status.ok()) {
+      EXPECT_EQ(session.saved_state(), artifact);
+    }
+    return status.code();
+  };
+  EXPECT_EQ(restore(alice_, saved.name()), absl::StatusCode::kOk);
+  EXPECT_EQ(restore(bob_, saved.name()), absl::StatusCode::kNotFound);
+  EXPECT_EQ(restore(alice_, "artifacts/a-none"), absl::StatusCode::kNotFound);
+  EXPECT_EQ(restore(alice_, "sessions/s-1"), absl::StatusCode::kInvalidArgument);
 }
 
 TEST_F(SessionsTest, ADumpIsAnArtifactThatOnlyItsOwnerSees) {

@@ -56,6 +56,7 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->session.user_vcpus, defaults.session.user_vcpus);
   EXPECT_EQ(example->session.user_memory_mib, defaults.session.user_memory_mib);
   EXPECT_EQ(example->session.template_memory_mib, defaults.session.template_memory_mib);
+  EXPECT_EQ(example->session.warm_memory_mib, defaults.session.warm_memory_mib);
   EXPECT_EQ(example->libvirt.uri, defaults.libvirt.uri);
 }
 
