@@ -22,22 +22,10 @@
 #include "client/commands/source.h"
 #include "client/commands/source_server.h"
 #include "client/grammar.h"
+#include "client/session_grammar.h"
 
 namespace kdbg::client {
 namespace {
-
-// A command with one required argument.
-void AddOneArgument(Grammar& grammar, CLI::App* noun, const std::string& name,
-                    const std::string& description, const std::string& placeholder,
-                    const std::string& meaning,
-                    CommandEnd (*command)(Context&, const std::string&)) {
-  auto argument = std::make_shared<std::string>();
-  grammar
-      .Command(noun, name, description, "",
-               [=](Context& context) { return command(context, *argument); })
-      ->add_option(placeholder, *argument, meaning)
-      ->required();
-}
 
 void AddRepeated(CLI::App* command, const std::string& name, std::vector<std::string>& values,
                  const std::string& meaning) {
@@ -146,9 +134,8 @@ void AddBuild(Grammar& grammar) {
           noun, "list", "your builds, newest first", "",
           [=](Context& context) { return BuildList(context, *all ? Owners::kAll : Owners::kMine); })
       ->add_flag("--all", *all, "others' shared builds too");
-  AddOneArgument(grammar, noun, "show", "one build", "BUILD", kBuildHelp, BuildShow);
-  AddOneArgument(grammar, noun, "watch", "follow a build to its end", "BUILD", kBuildHelp,
-                 BuildWatch);
+  grammar.OneArgument(noun, "show", "one build", "BUILD", kBuildHelp, BuildShow);
+  grammar.OneArgument(noun, "watch", "follow a build to its end", "BUILD", kBuildHelp, BuildWatch);
   auto log = std::make_shared<BuildLogOptions>();
   CLI::App* log_command = grammar.Command(
       noun, "log", "what make said", "  kdbgctl build log b-7\n  kdbgctl build log -f b-7\n",
@@ -157,10 +144,10 @@ void AddBuild(Grammar& grammar) {
   log_command->add_flag("-f,--follow", log->follow, "go on until the build ends");
   log_command->add_option("--since", log->since_bytes,
                           "from this byte; a negative number counts from the end");
-  AddOneArgument(grammar, noun, "cancel", "end a build and every process of it", "BUILD",
-                 kBuildHelp, BuildCancel);
-  AddOneArgument(grammar, noun, "rm", "forget a build that has ended", "BUILD", kBuildHelp,
-                 BuildDelete);
+  grammar.OneArgument(noun, "cancel", "end a build and every process of it", "BUILD", kBuildHelp,
+                      BuildCancel);
+  grammar.OneArgument(noun, "rm", "forget a build that has ended", "BUILD", kBuildHelp,
+                      BuildDelete);
   auto share = std::make_shared<BuildShareOptions>();
   CLI::App* share_command = grammar.Command(
       noun, "share", "let a colleague see a private build and use what it made",
@@ -182,8 +169,8 @@ void AddArtifact(Grammar& grammar) {
                  return ArtifactList(context, *all ? Owners::kAll : Owners::kMine);
                })
       ->add_flag("--all", *all, "others' shared artifacts too");
-  AddOneArgument(grammar, noun, "show", "one artifact and its files", "ARTIFACT", kArtifactHelp,
-                 ArtifactShow);
+  grammar.OneArgument(noun, "show", "one artifact and its files", "ARTIFACT", kArtifactHelp,
+                      ArtifactShow);
   auto get = std::make_shared<ArtifactGetOptions>();
   CLI::App* get_command =
       grammar.Command(noun, "get", "fetch files",
@@ -196,11 +183,10 @@ void AddArtifact(Grammar& grammar) {
   get_command->add_option("--output", get->destination,
                           "the file, when one is named; else the directory");
   get_command->add_flag("--stdout", get->to_stdout, "one file, to standard output");
-  AddOneArgument(grammar, noun, "pin", "keep an artifact", "ARTIFACT", kArtifactHelp, ArtifactPin);
-  AddOneArgument(grammar, noun, "unpin", "take your pin back", "ARTIFACT", kArtifactHelp,
-                 ArtifactUnpin);
-  AddOneArgument(grammar, noun, "rm", "delete an artifact", "ARTIFACT", kArtifactHelp,
-                 ArtifactDelete);
+  grammar.OneArgument(noun, "pin", "keep an artifact", "ARTIFACT", kArtifactHelp, ArtifactPin);
+  grammar.OneArgument(noun, "unpin", "take your pin back", "ARTIFACT", kArtifactHelp,
+                      ArtifactUnpin);
+  grammar.OneArgument(noun, "rm", "delete an artifact", "ARTIFACT", kArtifactHelp, ArtifactDelete);
   auto prune = std::make_shared<ArtifactPruneOptions>();
   CLI::App* prune_command =
       grammar.Command(noun, "prune", "delete what nobody has used for long",
@@ -218,9 +204,9 @@ void AddSource(Grammar& grammar) {
   CLI::App* noun =
       grammar.Noun("source", "what the server has imported", "  kdbgctl source list\n");
   grammar.Command(noun, "list", "your sources, newest first", "", SourceList);
-  AddOneArgument(grammar, noun, "show", "one source", "SOURCE", "a source's id", SourceShow);
-  AddOneArgument(grammar, noun, "trust", "build for all", "SOURCE", "a source's id", SourceTrust);
-  AddOneArgument(grammar, noun, "rm", "forget a source", "SOURCE", "a source's id", SourceDelete);
+  grammar.OneArgument(noun, "show", "one source", "SOURCE", "a source's id", SourceShow);
+  grammar.OneArgument(noun, "trust", "build for all", "SOURCE", "a source's id", SourceTrust);
+  grammar.OneArgument(noun, "rm", "forget a source", "SOURCE", "a source's id", SourceDelete);
   auto source = std::make_shared<std::string>();
   auto path = std::make_shared<std::string>();
   CLI::App* cat = grammar.Command(
@@ -228,119 +214,6 @@ void AddSource(Grammar& grammar) {
       [=](Context& context) { return SourceCat(context, *source, *path); });
   cat->add_option("SOURCE", *source, "a source's id")->required();
   cat->add_option("PATH", *path, "below the source root")->required();
-}
-
-void AddSessionOptions(CLI::App* command, SessionCreateOptions& options) {
-  command->add_option("--initramfs", options.initramfs,
-                      "build id or name, or none; default your newest");
-  command->add_option("--cpus", options.cpus, "default 1")->check(CLI::PositiveNumber);
-  command->add_option("--memory", options.memory, "256M, 2G; default 256M");
-  command->add_option("--append", options.append, "more for the kernel's command line");
-  command->add_option("--stop-at", options.stop_at,
-                      "start_kernel (default), another function, shell, reset or none");
-  command->add_option("--accel", options.accelerator, "auto (default), kvm or tcg");
-  command->add_option("--ttl", options.ttl, "how long it lives: 90m, 2h");
-  command->add_flag("--kaslr", options.kaslr, "let the kernel place itself at random");
-  command->add_flag("--queue", options.queue, "wait for quota instead of failing");
-  for (const char* later : {"--disk", "--net", "--share"}) {
-    command
-        ->add_flag_function(
-            later,
-            [later](std::int64_t) {
-              throw CLI::ValidationError(fmt::format("{}: not in this version", later));
-            },
-            "not in this version")
-        ->group(kHidden);
-  }
-}
-
-constexpr char kSessionHelp[] = "a session's id";
-void AddSessionShare(Grammar& grammar, CLI::App* noun) {
-  auto share = std::make_shared<SessionShareOptions>();
-  CLI::App* command = grammar.Command(
-      noun, "share", "let a colleague look at it or work with it",
-      "  kdbgctl session share vm-7 alice              # state and console\n"
-      "  kdbgctl session share vm-7 alice --control    # gdb, console input, pause\n"
-      "  kdbgctl session share vm-7 alice --take-back\n",
-      [=](Context& context) { return SessionShare(context, *share); });
-  command->add_option("SESSION", share->session, kSessionHelp)->required();
-  command->add_option("USER", share->user, "an account on the server's host")->required();
-  CLI::Option* control = command->add_flag("--control", share->control, "everything but its end");
-  command->add_flag("--take-back", share->take_back, "no longer")->excludes(control);
-}
-
-void AddSessionDump(Grammar& grammar, CLI::App* noun) {
-  auto dump = std::make_shared<SessionDumpOptions>();
-  CLI::App* command = grammar.Command(
-      noun, "dump", "its memory as an artifact: vmcore, and the vmlinux for it",
-      "  kdbgctl session dump vm-7\n"
-      "  kdbgctl session dump vm-7 --output /tmp/oops; cd /tmp/oops; gdb vmlinux vmcore\n",
-      [=](Context& context) { return SessionDump(context, *dump); });
-  command->add_option("SESSION", dump->session, kSessionHelp)->required();
-  command->add_option("--format", dump->format,
-                      "elf, for gdb (the default); kdump-zlib, smaller, for crash");
-  command->add_option("--output", dump->destination, "fetch it, too, into this directory");
-}
-
-void AddSessionRestore(Grammar& grammar, CLI::App* noun) {
-  AddOneArgument(grammar, noun, "save", "its whole state as an artifact; it goes on as it was",
-                 "SESSION", kSessionHelp, SessionSave);
-  auto restore = std::make_shared<SessionRestoreOptions>();
-  CLI::App* command = grammar.Command(
-      noun, "restore", "another session, halted where one was saved",
-      "  kdbgctl session save vm-7\n  kdbgctl session restore a-5ybn7tgm --ttl 4h\n",
-      [=](Context& context) { return SessionRestore(context, *restore); });
-  command->add_option("ARTIFACT", restore->artifact, "what session save made")->required();
-  command->add_option("--ttl", restore->ttl, "how long it lives: 90m, 2h");
-  command->add_flag("--queue", restore->queue, "wait for quota instead of failing");
-  command->add_flag("--no-wait", restore->no_wait, "do not wait until it is ready");
-}
-
-void AddSession(Grammar& grammar) {
-  CLI::App* noun = grammar.Noun("session", "guests on lease",
-                                "  kdbgctl session create\n  kdbgctl session list\n");
-  auto create = std::make_shared<SessionCreateOptions>();
-  CLI::App* create_command =
-      grammar.Command(noun, "create", "boot a kernel and stop where it can be debugged",
-                      "  kdbgctl session create\n"
-                      "  kdbgctl session create --kernel kasan --memory 1G --stop-at shell\n"
-                      "  kdbgctl session create --stop-at vfs_read --append 'loglevel=8'\n",
-                      [=](Context& context) { return SessionCreate(context, *create); });
-  create_command->add_option("--kernel", create->kernel, "build id or name; default your newest");
-  AddSessionOptions(create_command, *create);
-  create_command->add_flag("--no-wait", create->no_wait, "do not wait until it is ready");
-  auto all = std::make_shared<bool>(false);
-  auto ended = std::make_shared<bool>(false);
-  CLI::App* list =
-      grammar.Command(noun, "list", "your sessions, newest first", "", [=](Context& context) {
-        return SessionList(context, *all ? Owners::kAll : Owners::kMine,
-                           *ended ? Ended::kInclude : Ended::kLeaveOut);
-      });
-  list->add_flag("--all", *all, "others' too: who holds what");
-  list->add_flag("--ended", *ended, "ended ones too");
-  AddOneArgument(grammar, noun, "show", "one session", "SESSION", kSessionHelp, SessionShow);
-  AddOneArgument(grammar, noun, "watch", "tell every change until it ends", "SESSION", kSessionHelp,
-                 SessionWatch);
-  auto renew = std::make_shared<std::string>();
-  auto ttl = std::make_shared<std::string>();
-  CLI::App* renew_command =
-      grammar.Command(noun, "renew", "move the expiry", "  kdbgctl session renew s-7 --ttl 4h\n",
-                      [=](Context& context) { return SessionRenew(context, *renew, *ttl); });
-  renew_command->add_option("SESSION", *renew, kSessionHelp)->required();
-  renew_command->add_option("--ttl", *ttl, "from now: 90m, 2h");
-  AddOneArgument(grammar, noun, "pause", "halt the guest", "SESSION", kSessionHelp, SessionPause);
-  AddOneArgument(grammar, noun, "resume", "let it run", "SESSION", kSessionHelp, SessionResume);
-  AddOneArgument(grammar, noun, "reset", "boot it anew, back to its stop point", "SESSION",
-                 kSessionHelp, SessionReset);
-  auto remove = std::make_shared<std::vector<std::string>>();
-  grammar
-      .Command(noun, "rm", "end sessions: gdb, console, port and VM together", "",
-               [=](Context& context) { return SessionDelete(context, *remove); })
-      ->add_option("SESSION", *remove, "sessions' ids")
-      ->required();
-  AddSessionShare(grammar, noun);
-  AddSessionDump(grammar, noun);
-  AddSessionRestore(grammar, noun);
 }
 
 void AddGdbOptions(CLI::App* command, GdbOptions& options) {

@@ -62,6 +62,16 @@ CLI::App* Grammar::Command(CLI::App* parent, const std::string& name,
   return command;
 }
 
+void Grammar::OneArgument(CLI::App* parent, const std::string& name, const std::string& description,
+                          const std::string& placeholder, const std::string& meaning,
+                          CommandEnd (*command)(Context&, const std::string&)) {
+  auto argument = std::make_shared<std::string>();
+  Command(parent, name, description, "",
+          [=](Context& context) { return command(context, *argument); })
+      ->add_option(placeholder, *argument, meaning)
+      ->required();
+}
+
 void Grammar::NotYet(CLI::App* parent, const std::string& name) {
   const std::string full =
       parent != nullptr ? fmt::format("{} {}", parent->get_name(), name) : name;

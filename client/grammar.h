@@ -1,5 +1,5 @@
 // The grammar of the command line: nouns, commands, and what a mistake is answered with. For
-// command_line.cc, which says what there is; nobody else sees CLI11.
+// command_line.cc and session_grammar.cc, which say what there is; nobody else sees CLI11.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -29,6 +29,10 @@ class Grammar {
   // `parent` nullptr: a command without a noun.
   CLI::App* Command(CLI::App* parent, const std::string& name, const std::string& description,
                     const std::string& examples, Run run);
+  // One with a required argument.
+  void OneArgument(CLI::App* parent, const std::string& name, const std::string& description,
+                   const std::string& placeholder, const std::string& meaning,
+                   CommandEnd (*command)(Context&, const std::string&));
   // A command that the contract names and this version does not have.
   void NotYet(CLI::App* parent, const std::string& name);
 

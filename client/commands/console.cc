@@ -11,6 +11,7 @@
 #include "client/terminal/escape_detector.h"
 #include "client/terminal/input_pump.h"
 #include "client/terminal/raw_terminal.h"
+#include "proto/support/file.h"
 
 namespace kdbg::client {
 namespace {
@@ -80,7 +81,12 @@ CommandEnd Attach(Context& context, const ConsoleOptions& options, const std::st
   stream->Write(start);
   std::thread reader([&] {
     v1::ConsoleChunk chunk;
-    while (stream->Read(&chunk)) Output::Write(chunk.data());
+    while (stream->Read(&chunk)) {
+      Output::Write(chunk.data());
+      if (!chunk.notice().empty()) {
+        (void)WriteAll(STDERR_FILENO, fmt::format("\r\nkdbgctl: {}\r\n", chunk.notice()));
+      }
+    }
     stream_ended.Set();
   });
   const bool left = SendInput(*stream, stream_ended, interactive);

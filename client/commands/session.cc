@@ -56,6 +56,16 @@ std::string Origin(const v1::Session& session) {
   }
 }
 
+std::string Orders(const v1::Session& session) {
+  std::string text;
+  if (session.on_panic() == v1::Session::DUMP) text = "dumped on a panic";
+  if (session.on_panic() == v1::Session::RESET) text = "reset on a panic";
+  if (session.on_expiry() == v1::Session::DUMP_AND_END) {
+    text += fmt::format("{}dumped when its lease ends", text.empty() ? "" : ", ");
+  }
+  return text;
+}
+
 template <typename Request>
 CommandEnd ChangeAndShow(Context& context,
                          grpc::Status (v1::SessionService::Stub::*method)(grpc::ClientContext*,
@@ -90,6 +100,9 @@ Details SessionDetails(const v1::Session& session) {
                                 session.accelerator())},
           {"Saved state", ShortName(session.saved_state())},
           {"Command line", session.command_line()},
+          {"By itself", Orders(session)},
+          {"Dumped", ShortName(session.last_dump())},
+          {"Not dumped", session.dump_failure()},
           {"Console", session.console_size_bytes() > 0 ? Bytes(session.console_size_bytes()) : ""},
           {"Start", Origin(session)},
           {"Start took", StartTimes(session)},
@@ -163,7 +176,8 @@ CommandEnd SessionWatch(Context& context, const std::string& text) {
       [&](const v1::Session& now) {
         last = now;
         const std::string line =
-            fmt::format("{}{}{}", State(now), Gdb(now).empty() ? "" : "  gdb ", Gdb(now));
+            fmt::format("{}{}{}{}", State(now), Gdb(now).empty() ? "" : "  gdb ", Gdb(now),
+                        now.expires_soon() ? "  ends in " + Until(now.expire_time()) : "");
         if (line != told) context.output().Note(line);
         told = line;
         return Next::kGoOn;

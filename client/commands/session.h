@@ -19,6 +19,8 @@ struct SessionCreateOptions {
   std::string stop_at;
   std::string accelerator;
   std::string ttl;
+  std::string on_panic;   // "stay", "dump", "reset"
+  std::string on_expiry;  // "end", "dump"
   bool kaslr = false;
   bool no_wait = false;
   bool queue = false;

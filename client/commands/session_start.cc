@@ -21,6 +21,22 @@ absl::Status SetAccelerator(const std::string& text, v1::GuestShape& shape) {
   return absl::OkStatus();
 }
 
+absl::Status SetOrders(const SessionCreateOptions& options, v1::Session& session) {
+  const std::string& on_panic = options.on_panic;
+  if (!on_panic.empty() && on_panic != "stay" && on_panic != "dump" && on_panic != "reset") {
+    return absl::InvalidArgumentError(
+        fmt::format("--on-panic {}: write stay, dump or reset", on_panic));
+  }
+  if (on_panic == "dump") session.set_on_panic(v1::Session::DUMP);
+  if (on_panic == "reset") session.set_on_panic(v1::Session::RESET);
+  if (!options.on_expiry.empty() && options.on_expiry != "end" && options.on_expiry != "dump") {
+    return absl::InvalidArgumentError(
+        fmt::format("--on-expiry {}: write end or dump", options.on_expiry));
+  }
+  if (options.on_expiry == "dump") session.set_on_expiry(v1::Session::DUMP_AND_END);
+  return absl::OkStatus();
+}
+
 void SetStopPoint(const std::string& text, v1::Session& session) {
   if (text.empty()) return;
   v1::StopPoint& point = *session.mutable_stop_point();
@@ -49,6 +65,7 @@ absl::StatusOr<v1::Session> Describe(Context& context, const SessionCreateOption
     KDBG_ASSIGN_OR_RETURN(const absl::Duration ttl, ParseTtl(options.ttl));
     *session.mutable_ttl() = ToProto(ttl);
   }
+  KDBG_RETURN_IF_ERROR(SetOrders(options, session));
   SetStopPoint(options.stop_at, session);
   session.set_kernel_arguments(options.append);
   if (!options.kernel.empty()) {

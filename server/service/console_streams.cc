@@ -42,6 +42,7 @@ class WriterTalk final : public ConsoleTalk {
              Subscription changes, ConsoleReader reader)
       : sessions_(sessions),
         id_(std::move(id)),
+        use_(sessions.Use(id_)),
         seat_(std::move(seat)),
         changes_(std::move(changes)),
         reader_(std::move(reader)) {}
@@ -69,15 +70,30 @@ class WriterTalk final : public ConsoleTalk {
     if (const auto successor = seat_->successor()) {
       return Held(id_, *successor, "it was taken over; read only, or take it back");
     }
+    if (const std::string notice = NewNotice(); !notice.empty()) {
+      next->set_notice(notice);
+      return Pull::kMessage;
+    }
     return reader_.Next(next);
   }
 
  private:
+  // Of a lease that ends although the console is used: its hard maximum is near.
+  std::string NewNotice() {
+    const auto now = sessions_.Get(id_);
+    const bool soon = now.ok() && now->expires_soon;
+    if (std::exchange(warned_, soon) || !soon) return "";
+    return fmt::format("{} ends at {}, its hard maximum", ResourceName(kSessions, id_),
+                       absl::FormatTime("%H:%M:%S", now->expire_time, absl::LocalTimeZone()));
+  }
+
   session::Sessions& sessions_;
   const std::string id_;
+  const std::shared_ptr<const void> use_;
   const std::unique_ptr<ConsoleSeats::Seat> seat_;
   const Subscription changes_;
   ConsoleReader reader_;
+  bool warned_ = false;
 };
 
 }  // namespace

@@ -68,6 +68,28 @@ v1::Session::Origin OriginOf(session::Origin origin) {
   return v1::Session::ORIGIN_UNSPECIFIED;
 }
 
+v1::Session::OnPanic OnPanicOf(session::OnPanic order) {
+  switch (order) {
+    case session::OnPanic::kStay:
+      return v1::Session::STAY;
+    case session::OnPanic::kDump:
+      return v1::Session::DUMP;
+    case session::OnPanic::kReset:
+      return v1::Session::RESET;
+  }
+  return v1::Session::ON_PANIC_UNSPECIFIED;
+}
+
+v1::Session::OnExpiry OnExpiryOf(session::OnExpiry order) {
+  switch (order) {
+    case session::OnExpiry::kEnd:
+      return v1::Session::END;
+    case session::OnExpiry::kDump:
+      return v1::Session::DUMP_AND_END;
+  }
+  return v1::Session::ON_EXPIRY_UNSPECIFIED;
+}
+
 v1::Failure::Fault FaultOf(session::Fault fault) {
   switch (fault) {
     case session::Fault::kSubject:
@@ -145,7 +167,37 @@ void SetInputs(const session::SessionRequest& request, v1::Session* message) {
   }
   *message->mutable_stop_point() = StopPointOf(request.stop);
   message->set_kernel_arguments(ValidUtf8(request.kernel_arguments));
+  message->set_on_panic(OnPanicOf(request.on_panic));
+  message->set_on_expiry(OnExpiryOf(request.on_expiry));
   if (request.ttl) Set(*request.ttl, message->mutable_ttl());
+}
+
+absl::StatusOr<session::OnPanic> OnPanicFrom(v1::Session::OnPanic order) {
+  switch (order) {
+    case v1::Session::ON_PANIC_UNSPECIFIED:
+    case v1::Session::STAY:
+      return session::OnPanic::kStay;
+    case v1::Session::DUMP:
+      return session::OnPanic::kDump;
+    case v1::Session::RESET:
+      return session::OnPanic::kReset;
+    default:
+      return InvalidField("session.on_panic", std::to_string(order),
+                          "session.on_panic must be STAY, DUMP or RESET, or left out");
+  }
+}
+
+absl::StatusOr<session::OnExpiry> OnExpiryFrom(v1::Session::OnExpiry order) {
+  switch (order) {
+    case v1::Session::ON_EXPIRY_UNSPECIFIED:
+    case v1::Session::END:
+      return session::OnExpiry::kEnd;
+    case v1::Session::DUMP_AND_END:
+      return session::OnExpiry::kDump;
+    default:
+      return InvalidField("session.on_expiry", std::to_string(order),
+                          "session.on_expiry must be END or DUMP_AND_END, or left out");
+  }
 }
 
 absl::StatusOr<session::StopChoice> StopFrom(const v1::StopPoint& point) {
@@ -199,6 +251,11 @@ v1::Session ToMessage(const session::SessionRecord& record) {
   message.set_console_size_bytes(record.console_size_bytes);
   message.set_stopped_at(ValidUtf8(record.stopped_at));
   message.set_origin(OriginOf(record.origin));
+  message.set_expires_soon(record.expires_soon);
+  if (!record.last_dump.empty()) {
+    message.set_last_dump(ResourceName(kArtifacts, record.last_dump));
+  }
+  message.set_dump_failure(ValidUtf8(record.dump_failure));
   for (const session::SessionShare& share : record.shares) {
     v1::Session::Share& shown = *message.add_shares();
     shown.set_user(share.user);
@@ -281,6 +338,8 @@ absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest
   KDBG_RETURN_IF_ERROR(
       CheckSize("session.kernel_arguments", wanted.kernel_arguments().size(), kMaxArgumentBytes));
   result.kernel_arguments = wanted.kernel_arguments();
+  KDBG_ASSIGN_OR_RETURN(result.on_panic, OnPanicFrom(wanted.on_panic()));
+  KDBG_ASSIGN_OR_RETURN(result.on_expiry, OnExpiryFrom(wanted.on_expiry()));
   if (wanted.has_ttl()) {
     KDBG_ASSIGN_OR_RETURN(result.ttl, PositiveDuration(wanted.ttl(), "session.ttl"));
   }

@@ -1,4 +1,5 @@
-// A guest's memory as an artifact.
+#include "server/session/dump.h"
+
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -9,7 +10,7 @@
 #include "proto/support/unique_fd.h"
 #include "server/base/disk_error.h"
 #include "server/session/copy_room.h"
-#include "server/session/sessions_impl.h"
+#include "server/session/live_session.h"
 #include "server/state/database.h"
 
 namespace kdbg::session {
@@ -20,23 +21,22 @@ constexpr char kSymbolsFile[] = "vmlinux";
 
 }  // namespace
 
-absl::StatusOr<store::Artifact> Sessions::Impl::Dump(std::string_view id, std::string_view caller,
-                                                     vm::DumpFormat format) {
-  KDBG_ASSIGN_OR_RETURN(const std::shared_ptr<LiveSession> session, Live(id));
-  const SessionRecord record = session->Snapshot();
+absl::StatusOr<store::Artifact> DumpMemory(LiveSession& session, std::string_view owner,
+                                           vm::DumpFormat format, const Sessions::Parts& parts) {
+  const SessionRecord record = session.Snapshot();
   KDBG_ASSIGN_OR_RETURN(const store::Artifact kernel,
-                        parts_.artifacts.Get(record.request.kernel_artifact));
+                        parts.artifacts.Get(record.request.kernel_artifact));
   UniqueFd dumped;
-  KDBG_RETURN_IF_ERROR(session->WhileHalted([&](guest::Guest& guest) -> absl::Status {
+  KDBG_RETURN_IF_ERROR(session.WhileHalted([&](guest::Guest& guest) -> absl::Status {
     KDBG_RETURN_IF_ERROR(CheckRoom(guest.spec().directory, guest.spec().memory_mib));
     KDBG_ASSIGN_OR_RETURN(dumped, guest.DumpMemory(format));
     return absl::OkStatus();
   }));
-  KDBG_ASSIGN_OR_RETURN(const store::Blob core, parts_.blobs.Put(dumped));
+  KDBG_ASSIGN_OR_RETURN(const store::Blob core, parts.blobs.Put(dumped));
 
   store::Artifact dump;
   dump.kind = store::ArtifactKind::kDump;
-  dump.owner = std::string(caller);
+  dump.owner = std::string(owner);
   dump.is_private = true;  // it holds what the guest had in memory
   dump.build_id = kernel.build_id;
   dump.source_id = kernel.source_id;
@@ -49,8 +49,8 @@ absl::StatusOr<store::Artifact> Sessions::Impl::Dump(std::string_view id, std::s
     dump.files.push_back(*symbols);
   }
   absl::StatusOr<store::Artifact> published;
-  KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) {
-    published = parts_.artifacts.Publish(transaction, dump);
+  KDBG_RETURN_IF_ERROR(parts.database.Write([&](state::Transaction& transaction) {
+    published = parts.artifacts.Publish(transaction, dump);
     return published.status();
   }));
   return published;

@@ -6,8 +6,18 @@
 
 namespace kdbg::session {
 
-LeaseKeeper::LeaseKeeper(const Clock& clock, std::function<void(const std::string&)> expired)
-    : clock_(clock), expired_(std::move(expired)), thread_([this] { Run(); }) {}
+namespace {
+
+constexpr absl::Duration kWarning = absl::Minutes(5);
+constexpr int kPartOfAShortOne = 4;
+
+}  // namespace
+
+LeaseKeeper::LeaseKeeper(const Clock& clock, Tell ending, Tell expired)
+    : clock_(clock),
+      ending_(std::move(ending)),
+      expired_(std::move(expired)),
+      thread_([this] { Run(); }) {}
 
 LeaseKeeper::~LeaseKeeper() {
   {
@@ -20,13 +30,15 @@ LeaseKeeper::~LeaseKeeper() {
 
 void LeaseKeeper::Set(std::string_view id, absl::Duration left) {
   absl::MutexLock lock(&mutex_);
-  deadlines_.insert_or_assign(std::string(id), clock_.Monotonic() + left);
+  const absl::Duration end = clock_.Monotonic() + left;
+  leases_.insert_or_assign(std::string(id),
+                           Lease{end, end - std::min(kWarning, left / kPartOfAShortOne)});
   changed_.Signal();
 }
 
 void LeaseKeeper::Remove(std::string_view id) {
   absl::MutexLock lock(&mutex_);
-  if (const auto found = deadlines_.find(id); found != deadlines_.end()) deadlines_.erase(found);
+  if (const auto found = leases_.find(id); found != leases_.end()) leases_.erase(found);
 }
 
 void LeaseKeeper::Wake() {
@@ -34,26 +46,34 @@ void LeaseKeeper::Wake() {
   changed_.Signal();
 }
 
+LeaseKeeper::Due LeaseKeeper::TakeDue(absl::Duration now) {
+  Due due;
+  for (auto& [id, lease] : leases_) {
+    if (lease.end <= now) {
+      due.expired.push_back(id);
+      continue;
+    }
+    if (lease.warning <= now) {
+      due.ending.push_back(id);
+      lease.warning = absl::InfiniteDuration();
+    }
+    due.next = std::min({due.next, lease.end - now, lease.warning - now});
+  }
+  for (const std::string& id : due.expired) leases_.erase(id);
+  return due;
+}
+
 void LeaseKeeper::Run() {
   mutex_.Lock();
   while (!stopping_) {
-    const absl::Duration now = clock_.Monotonic();
-    absl::Duration next = absl::InfiniteDuration();
-    std::vector<std::string> due;
-    for (const auto& [id, deadline] : deadlines_) {
-      if (deadline <= now) {
-        due.push_back(id);
-      } else {
-        next = std::min(next, deadline - now);
-      }
-    }
-    if (due.empty()) {
-      changed_.WaitWithTimeout(&mutex_, next);
+    const Due due = TakeDue(clock_.Monotonic());
+    if (due.ending.empty() && due.expired.empty()) {
+      changed_.WaitWithTimeout(&mutex_, due.next);
       continue;
     }
-    for (const std::string& id : due) deadlines_.erase(id);
     mutex_.Unlock();
-    for (const std::string& id : due) expired_(id);
+    for (const std::string& id : due.ending) ending_(id);
+    for (const std::string& id : due.expired) expired_(id);
     mutex_.Lock();
   }
   mutex_.Unlock();

@@ -1,4 +1,5 @@
-// Ends leases when they run out: one thread that sleeps until the earliest is due.
+// Tells when leases are about to run out, and when they have: one thread that sleeps until the
+// earliest is due.
 //
 // Thread-safe. Deadlines are monotonic (Clock::Monotonic), so a wall clock set forward or back ends
 // nothing early.
@@ -9,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -19,8 +21,10 @@ namespace kdbg::session {
 
 class LeaseKeeper {
  public:
-  // `expired` is called on the keeper's thread, once per lease, under no lock; it may call back in.
-  LeaseKeeper(const Clock& clock, std::function<void(const std::string& id)> expired);
+  using Tell = std::function<void(const std::string& id)>;
+  // Both are called on the keeper's thread, once per Set, under no lock, and may call back in;
+  // `ending` 5 minutes before the end, or in the last quarter of a lease that is short.
+  LeaseKeeper(const Clock& clock, Tell ending, Tell expired);
   ~LeaseKeeper();
 
   // Sets or moves the end of a lease to `left` from now.
@@ -31,13 +35,24 @@ class LeaseKeeper {
   void Wake();
 
  private:
+  struct Lease {
+    absl::Duration end;
+    absl::Duration warning;  // infinite once it was told
+  };
+  struct Due {
+    std::vector<std::string> ending;
+    std::vector<std::string> expired;
+    absl::Duration next = absl::InfiniteDuration();  // until something else is
+  };
   void Run();
+  Due TakeDue(absl::Duration now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const Clock& clock_;
-  const std::function<void(const std::string&)> expired_;
+  const Tell ending_;
+  const Tell expired_;
   absl::Mutex mutex_;
   absl::CondVar changed_;
-  std::map<std::string, absl::Duration, std::less<>> deadlines_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Lease, std::less<>> leases_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

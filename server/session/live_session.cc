@@ -199,7 +199,8 @@ void LiveSession::Fail(const absl::Status& status) {
     record.failure = std::move(failure);
     spdlog::warn("session {} of {}: {}", record.id, record.owner, record.failure->message);
   });
-  if (!attachable) End("FAILED");
+  if (!attachable) return End("FAILED");
+  if (admitted_.request.on_panic == OnPanic::kDump) DumpForOwner();
 }
 
 std::optional<std::string> LiveSession::AwaitReason() {
@@ -209,7 +210,7 @@ std::optional<std::string> LiveSession::AwaitReason() {
       absl::MutexLock lock(&mutex_);
       const auto something = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
         return !end_reason_.empty() || leaving_ || notes_.holder || notes_.run_state_changed ||
-               notes_.panicked || notes_.exited || notes_.reset;
+               notes_.panicked || notes_.exited || notes_.reset || notes_.expired;
       };
       mutex_.Await(absl::Condition(&something));
       if (!end_reason_.empty()) return end_reason_;
@@ -221,6 +222,7 @@ std::optional<std::string> LiveSession::AwaitReason() {
 }
 
 void LiveSession::Act(const Notes& notes) {
+  if (notes.expired) return ObeyOnExpiry();
   if (notes.reset) return StartOver();  // what else was noticed is of the machine that goes
   if (notes.holder || notes.run_state_changed) {
     Update(Keep::kInMemory, [&](SessionRecord& record) {
@@ -228,6 +230,7 @@ void LiveSession::Act(const Notes& notes) {
     });
   }
   if (notes.panicked) {
+    const bool was_ready = Snapshot().state == SessionState::kReady;
     std::string excerpt = console().ok() ? (*console())->LastLines(kExcerptLines) : std::string();
     Update(Keep::kStored, [&](SessionRecord& record) {
       record.state = SessionState::kCrashed;
@@ -238,6 +241,7 @@ void LiveSession::Act(const Notes& notes) {
           .excerpt = std::move(excerpt),
       };
     });
+    if (was_ready) ObeyOnPanic();  // else it is what Fail saw
   }
   if (!notes.exited) return;
   std::shared_ptr<guest::Guest> guest;

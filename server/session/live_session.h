@@ -60,6 +60,10 @@ class LiveSession final : public gdb::ClientPolicy {
 
   // Closes door and port now; the machine goes behind it. Idempotent; the first reason stays.
   void End(std::string_view reason);
+  // Its lease has run out: End, after what the owner wants done before.
+  void Expire();
+  // Its lease is about to.
+  void WarnOfExpiry();
   absl::StatusOr<SessionRecord> Renew(absl::Duration ttl);
   absl::StatusOr<SessionRecord> Share(const SessionShare& share);
   absl::StatusOr<SessionRecord> Pause();
@@ -71,6 +75,10 @@ class LiveSession final : public gdb::ClientPolicy {
   // after that.
   //   FAILED_PRECONDITION  kWrongState: neither READY nor CRASHED; kHolderBusy: it runs under gdb
   absl::Status WhileHalted(absl::FunctionRef<absl::Status(guest::Guest&)> copy);
+
+  // Who holds one uses the session, as an attached gdb does.
+  std::shared_ptr<const void> Use() const { return uses_; }
+  bool in_use() const;
 
   // FAILED_PRECONDITION (kWrongState) when there is none (any more).
   absl::StatusOr<std::shared_ptr<gdb::Door>> door() const;
@@ -92,6 +100,7 @@ class LiveSession final : public gdb::ClientPolicy {
     std::optional<std::string> panicked;
     std::optional<std::string> exited;
     bool reset = false;
+    bool expired = false;
   };
   enum class Keep { kInMemory, kStored };
 
@@ -109,6 +118,10 @@ class LiveSession final : public gdb::ClientPolicy {
   std::optional<std::string> AwaitReason();
   void Act(const Notes& notes);
   void TearDown(std::string_view reason);
+  // standing_orders.cc
+  void ObeyOnPanic();
+  void ObeyOnExpiry();
+  void DumpForOwner();
   void OnGuestEvent(const guest::GuestEvent& event);
   // Changes the record, stores it, tells who watches: in one order, whoever changes it.
   void Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change);
@@ -125,6 +138,8 @@ class LiveSession final : public gdb::ClientPolicy {
   const Changed changed_;
   GdbAdmission admission_;
   std::stop_source cancel_boot_;
+
+  const std::shared_ptr<const int> uses_ = std::make_shared<int>(0);
 
   absl::Mutex order_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   mutable absl::Mutex mutex_;

@@ -18,6 +18,7 @@ absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
     if (!end_reason_.empty()) return NotNow("be renewed");
   }
   Update(Keep::kStored, [&](SessionRecord& record) {
+    record.expires_soon = false;
     record.expire_time = parts_.clock.Now() + ttl;
     record.expire_monotonic = parts_.clock.Monotonic() + ttl;
   });

@@ -36,6 +36,10 @@ enum class Origin {
   kRestored,  // from a saved state
 };
 
+// What a session does by itself. Stored as numbers: new ones at the end.
+enum class OnPanic { kStay, kDump, kReset };
+enum class OnExpiry { kEnd, kDump };
+
 inline bool IsFinal(SessionState state) {
   return state == SessionState::kEnded || state == SessionState::kFailed;
 }
@@ -78,6 +82,8 @@ struct SessionRequest {
   bool randomize_base = false;
   StopChoice stop;
   std::string kernel_arguments;
+  OnPanic on_panic = OnPanic::kStay;
+  OnExpiry on_expiry = OnExpiry::kEnd;
   std::optional<absl::Duration> ttl;
   std::string
       request_id;  // of the owner's choosing; a repeat is answered with the first one's session
@@ -108,6 +114,9 @@ struct SessionRecord {
   Origin origin = Origin::kUnknown;
   std::string template_key;          // of a clone
   std::vector<SessionShare> shares;  // by user; none is kNone
+  bool expires_soon = false;         // and nobody has said that they use it
+  std::string last_dump;             // artifact id, of one that nobody asked for
+  std::string dump_failure;          // why there is none
   int queue_place = 0;               // while QUEUED: 1 is next
   std::int64_t sequence = 0;         // grows with each session; for paging
 };

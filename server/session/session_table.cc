@@ -74,12 +74,20 @@ ALTER TABLE sessions ADD COLUMN template_key TEXT NOT NULL DEFAULT '';
 constexpr std::string_view kAddSavedState =
     "ALTER TABLE sessions ADD COLUMN saved_state TEXT NOT NULL DEFAULT ''";
 
+constexpr std::string_view kAddOrders = R"(
+ALTER TABLE sessions ADD COLUMN on_panic INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN on_expiry INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN last_dump TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN dump_failure TEXT NOT NULL DEFAULT '';
+)";
+
 constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 1, .sql = kCreate},
     {.module = "session", .version = 2, .sql = kAddExpiry},
     {.module = "session", .version = 3, .sql = kAddShares},
     {.module = "session", .version = 4, .sql = kAddOrigin},
     {.module = "session", .version = 5, .sql = kAddSavedState},
+    {.module = "session", .version = 6, .sql = kAddOrders},
 };
 
 constexpr std::string_view kColumns =
@@ -88,7 +96,8 @@ constexpr std::string_view kColumns =
     "kernel_arguments, gdb_host, gdb_port, command_line, accelerator, create_time, state, "
     "failure_fault, failure_reason, failure_message, failure_excerpt, stopped_at, end_reason, "
     "console_size, ready_time, expire_time, end_time, create_us, boot_us, "
-    "expire_monotonic_us, origin, template_key, saved_state";
+    "expire_monotonic_us, origin, template_key, saved_state, on_panic, on_expiry, "
+    "last_dump, dump_failure";
 
 std::string SymbolOf(const StopChoice& stop) {
   const auto* symbol = std::get_if<SymbolStop>(&stop);
@@ -153,6 +162,10 @@ SessionRecord FromRow(const state::Row& row) {
   record.origin = row.As<Origin>(column++);
   record.template_key = row.Text(column++);
   record.request.saved_state = row.Text(column++);
+  record.request.on_panic = row.As<OnPanic>(column++);
+  record.request.on_expiry = row.As<OnExpiry>(column++);
+  record.last_dump = row.Text(column++);
+  record.dump_failure = row.Text(column++);
   return record;
 }
 
@@ -203,15 +216,15 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
               "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
               "command_line, accelerator, create_time, state, stopped_at, end_reason, "
               "console_size, expire_time, expire_monotonic_us, create_us, boot_us, request_id, "
-              "saved_state) "
-              "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?)",
+              "saved_state, on_panic, on_expiry) "
+              "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?,?,?)",
               record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
               request.kernel_build, request.initramfs_build, request.vcpu_count, request.memory_mib,
               request.accelerator, request.randomize_base, request.stop.index(),
               SymbolOf(request.stop), request.kernel_arguments, record.gdb_host, record.gdb_port,
               record.command_line, record.accelerator, record.create_time, record.state,
               record.expire_time, absl::ToInt64Microseconds(record.expire_monotonic),
-              request.request_id, request.saved_state)
+              request.request_id, request.saved_state, request.on_panic, request.on_expiry)
           .status());
   return transaction.Query("SELECT sequence FROM sessions WHERE id = ?", record.id,
                            [&](const state::Row& row) {
@@ -226,13 +239,14 @@ absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord&
           .Execute("UPDATE sessions SET state = ?, failure_fault = NULL, stopped_at = ?, "
                    "end_reason = ?, console_size = ?, ready_time = ?, expire_time = ?, "
                    "expire_monotonic_us = ?, gdb_port = ?, end_time = ?, create_us = ?, "
-                   "boot_us = ?, origin = ?, template_key = ? WHERE id = ?",
+                   "boot_us = ?, origin = ?, template_key = ?, last_dump = ?, dump_failure = ? "
+                   "WHERE id = ?",
                    record.state, record.stopped_at, record.end_reason, record.console_size_bytes,
                    record.ready_time, record.expire_time,
                    absl::ToInt64Microseconds(record.expire_monotonic), record.gdb_port,
                    record.end_time, absl::ToInt64Microseconds(record.create_duration),
                    absl::ToInt64Microseconds(record.boot_duration), record.origin,
-                   record.template_key, record.id)
+                   record.template_key, record.last_dump, record.dump_failure, record.id)
           .status());
   KDBG_RETURN_IF_ERROR(StoreShares(transaction, record));
   if (!record.failure) return absl::OkStatus();

@@ -1,4 +1,5 @@
 #include "server/session/sessions.h"
+#include "server/session/dump.h"
 
 #include <fmt/format.h>
 
@@ -44,7 +45,9 @@ Sessions::Impl::Impl(const Parts& parts, const SessionLimits& limits)
       warm_guests_(
           templates_, parts.guest_host,
           {.guests_directory = parts.guests_directory, .memory_mib = limits.warm_memory_mib}),
-      leases_(parts.clock, [this](const std::string& id) { OnLeaseEnd(id); }) {}
+      leases_(
+          parts.clock, [this](const std::string& id) { OnLeaseEnding(id); },
+          [this](const std::string& id) { OnLeaseEnd(id); }) {}
 
 Sessions::Impl::~Impl() {
   std::map<std::string, std::shared_ptr<LiveSession>, std::less<>> live;
@@ -141,19 +144,30 @@ void Sessions::Impl::OnChange(const SessionRecord& record) {
   StartWhoCan();
 }
 
-void Sessions::Impl::OnLeaseEnd(const std::string& id) {
+absl::Duration Sessions::Impl::MoreByUse(const LiveSession& session) const {
+  if (!session.in_use()) return absl::ZeroDuration();
+  const absl::Duration left =
+      limits_.maximum_ttl - (parts_.clock.Now() - session.Snapshot().create_time);
+  return std::clamp(left, absl::ZeroDuration(), limits_.default_ttl);
+}
+
+void Sessions::Impl::OnLeaseEnding(const std::string& id) {
   const auto session = Live(id);
   if (!session.ok()) return;
   const SessionRecord record = (*session)->Snapshot();
-  // A gdb that is attached counts as use, up to the hard maximum.
-  const absl::Duration left = limits_.maximum_ttl - (parts_.clock.Now() - record.create_time);
-  if (!record.gdb_holder.empty() && left > absl::ZeroDuration()) {
-    const absl::Duration more = std::min(limits_.default_ttl, left);
+  const bool is_last = record.expire_time - record.create_time >= limits_.maximum_ttl;
+  if (is_last || !(*session)->in_use()) (*session)->WarnOfExpiry();
+}
+
+void Sessions::Impl::OnLeaseEnd(const std::string& id) {
+  const auto session = Live(id);
+  if (!session.ok()) return;
+  if (const absl::Duration more = MoreByUse(**session); more > absl::ZeroDuration()) {
     if ((*session)->Renew(more).ok()) leases_.Set(id, more);
     return;
   }
-  spdlog::info("session {} of {}: its lease ended", id, record.owner);
-  (*session)->End("EXPIRED");
+  spdlog::info("session {} of {}: its lease ended", id, (*session)->Snapshot().owner);
+  (*session)->Expire();
 }
 
 absl::StatusOr<std::shared_ptr<LiveSession>> Sessions::Impl::Live(std::string_view id) const {
@@ -284,7 +298,13 @@ absl::StatusOr<SessionRecord> Sessions::Share(std::string_view id, const Session
 
 absl::StatusOr<store::Artifact> Sessions::Dump(std::string_view id, std::string_view caller,
                                                vm::DumpFormat format) {
-  return impl_->Dump(id, caller, format);
+  KDBG_ASSIGN_OR_RETURN(const std::shared_ptr<LiveSession> session, impl_->Live(id));
+  return DumpMemory(*session, caller, format, impl_->parts());
+}
+
+std::shared_ptr<const void> Sessions::Use(std::string_view id) const {
+  const auto session = impl_->Live(id);
+  return session.ok() ? (*session)->Use() : nullptr;
 }
 
 absl::StatusOr<store::Artifact> Sessions::Save(std::string_view id, std::string_view caller) {

@@ -110,6 +110,10 @@ class Sessions {
   absl::StatusOr<store::Artifact> Dump(std::string_view id, std::string_view caller,
                                        vm::DumpFormat format);
 
+  // Until it is gone, the lease goes on by itself, within its hard maximum; for who types at the
+  // console. nullptr: the session has ended.
+  std::shared_ptr<const void> Use(std::string_view id) const;
+
   // The guest's whole state as an artifact of `caller`'s. Errors as Dump.
   absl::StatusOr<store::Artifact> Save(std::string_view id, std::string_view caller);
   struct RestoreRequest {

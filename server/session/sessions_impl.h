@@ -46,10 +46,6 @@ class Sessions::Impl {
   absl::StatusOr<SessionRecord> Renew(std::string_view id, std::optional<absl::Duration> ttl);
   absl::StatusOr<SessionRecord> Share(std::string_view id, const SessionShare& share);
 
-  // dump.cc
-  absl::StatusOr<store::Artifact> Dump(std::string_view id, std::string_view caller,
-                                       vm::DumpFormat format);
-
   // save.cc
   absl::StatusOr<store::Artifact> Save(std::string_view id, std::string_view caller);
   absl::StatusOr<SessionRecord> Restore(std::string_view owner, const RestoreRequest& request,
@@ -60,6 +56,7 @@ class Sessions::Impl {
 
   Subscription Subscribe(std::string_view id, Listener listener);
   int active() const;
+  const Parts& parts() const { return parts_; }
   const SessionLimits& limits() const { return limits_; }
   const TemplatePool& templates() const { return templates_; }
   const WarmPool& warm_guests() const { return warm_guests_; }
@@ -80,7 +77,10 @@ class Sessions::Impl {
   std::optional<SessionRecord> InMemory(std::string_view id) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnChange(const SessionRecord& record);
+  void OnLeaseEnding(const std::string& id);
   void OnLeaseEnd(const std::string& id);
+  // How much longer the lease may become by use; zero when it is not used.
+  absl::Duration MoreByUse(const LiveSession& session) const;
 
   // waiting_room.cc
   absl::StatusOr<SessionRecord> StartOrWait(SessionRecord record, Admitted admitted,

@@ -59,6 +59,24 @@ TEST_F(SessionTest, AGuestThatPanicsFailsTheCommandWithItsLastWords) {
   EXPECT_THAT(result.err, HasSubstr("kdbgctl console s-1 --read-only"));
 }
 
+TEST_F(SessionTest, WhatItIsToDoByItselfIsSentAndShown) {
+  AddSession({});
+  ASSERT_EQ(Run({"session", "create", "--on-panic", "dump", "--on-expiry", "dump"}).exit_code, 0);
+  const v1::Session sent = state().created_sessions.back().session();
+  EXPECT_EQ(sent.on_panic(), v1::Session::DUMP);
+  EXPECT_EQ(sent.on_expiry(), v1::Session::DUMP_AND_END);
+  v1::Session& session = state().sessions["sessions/s-1"];
+  session.set_on_panic(sent.on_panic());
+  session.set_on_expiry(sent.on_expiry());
+  session.set_last_dump("artifacts/a-dump");
+  const CliResult shown = Run({"session", "show", "s-1"});
+  EXPECT_THAT(shown.out, HasSubstr("dumped on a panic, dumped when its lease ends"));
+  EXPECT_THAT(shown.out, HasSubstr("a-dump"));
+  const CliResult wrong = Run({"session", "create", "--on-panic", "reboot"});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("--on-panic reboot: write stay, dump or reset"));
+}
+
 TEST_F(SessionTest, ResetWaitsUntilItIsReady) {
   AddSession({});
   const CliResult result = Run({"-o", "json", "session", "reset", "s-1"});

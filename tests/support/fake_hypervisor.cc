@@ -137,6 +137,7 @@ absl::Status FakeHypervisor::LoadState(std::string_view name, const vm::StateCha
 
 absl::Status FakeHypervisor::DumpMemory(std::string_view name, vm::DumpFormat format,
                                         const std::filesystem::path& file) {
+  if (on_dump) on_dump(name);
   {
     absl::MutexLock lock(&mutex_);
     KDBG_RETURN_IF_ERROR(failure_);
@@ -144,7 +145,6 @@ absl::Status FakeHypervisor::DumpMemory(std::string_view name, vm::DumpFormat fo
       return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kVmLost, "it is gone");
     }
   }
-  if (on_dump) on_dump(name);
   const UniqueFd dump(::open(file.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
   Elf64_Ehdr header{};
   std::memcpy(header.e_ident, ELFMAG, SELFMAG);

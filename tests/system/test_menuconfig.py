@@ -122,7 +122,7 @@ class Menuconfig(unittest.TestCase):
             kdbg.eventually(lambda: not sandboxed(), timeout=10, interval=0.02)
             self.assertLess(time.monotonic() - begin, 2)
         editors = kdbg.folder() / "state/workspaces/editors"
-        kdbg.eventually(lambda: not list(editors.iterdir()), timeout=10)
+        kdbg.eventually(lambda: not list(editors.iterdir()))
 
     def test_works_over_a_slow_link(self):
         with slow_link(delay=0.1, bytes_per_second=20_000) as link, \

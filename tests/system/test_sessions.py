@@ -280,6 +280,29 @@ class Session(unittest.TestCase):
             finally:
                 kdbg.ctl("session", "rm", restored["name"])
 
+    # Without an initramfs there is no root to mount: the kernel panics.
+    PANICS = ("--kernel", kdbg.KERNEL, "--initramfs", "none", "--stop-at", "none")
+
+    def test_a_panic_and_an_expiry_are_dumped_when_asked(self):
+        with kdbg.session_on(*self.PANICS, "--on-panic", "dump", "--on-expiry", "dump") as session, \
+                kdbg.scratch() as scratch:
+            now = lambda: kdbg.show("session", session["name"])
+            dump = kdbg.eventually(lambda: now().get("lastDump"))
+            self.assertEqual((now()["state"], now()["failure"]["reason"]), ("CRASHED", "GUEST_PANICKED"))
+            self.assertRegex(kdbg.gdb(session["name"], "backtrace").stdout, r"\bpanic \(")
+            kdbg.ctl("artifact", "get", dump, "--output", scratch / "panicked")
+            opened = kdbg.run("gdb", "-nx", "-batch", "-ex", "backtrace", scratch / "panicked/vmlinux",
+                              scratch / "panicked/vmcore")
+            self.assertRegex(opened.stdout, r"\bpanic \(")
+            kdbg.ctl("session", "renew", session["name"], "--ttl", "1s")
+            kdbg.eventually(lambda: now()["state"] == "ENDED")
+            self.assertEqual(now()["endReason"], "EXPIRED")
+            self.assertNotEqual(now()["lastDump"], dump)
+
+    def test_a_panic_resets_when_asked(self):
+        with kdbg.session_on(*self.PANICS, "--on-panic", "reset") as session:
+            kdbg.eventually(lambda: kdbg.console(session["name"]).count("Linux version") >= 2)
+
     def test_removed_gives_back_port_and_vm(self):
         with kdbg.session() as session:
             identity = session["name"].split("/")[-1]

@@ -12,8 +12,8 @@
 namespace kdbg::session {
 namespace {
 
-// What expired so far, and a way to wait for it.
-class Expired {
+// What was told so far, and a way to wait for it.
+class Told {
  public:
   void Add(const std::string& id) {
     absl::MutexLock lock(&mutex_);
@@ -39,8 +39,10 @@ class LeaseKeeperTest : public ::testing::Test {
     keeper_.Wake();
   }
   FakeClock clock_;
-  Expired expired_;
-  LeaseKeeper keeper_{clock_, [this](const std::string& id) { expired_.Add(id); }};
+  Told ending_;
+  Told expired_;
+  LeaseKeeper keeper_{clock_, [this](const std::string& id) { ending_.Add(id); },
+                      [this](const std::string& id) { expired_.Add(id); }};
 };
 
 TEST_F(LeaseKeeperTest, LeasesEndInTheOrderOfTheirDeadlines) {
@@ -76,6 +78,27 @@ TEST_F(LeaseKeeperTest, AWallClockSetTenYearsForwardEndsNothing) {
   clock_.SetWall(clock_.Now() + absl::Hours(24 * 3650));
   Advance(absl::Minutes(5));
   EXPECT_EQ(expired_.Await(1), (std::vector<std::string>{"witness"}));
+}
+
+TEST_F(LeaseKeeperTest, AnEndIsToldFiveMinutesBeforeAndOnceOnly) {
+  keeper_.Set("lease", absl::Hours(1));
+  keeper_.Set("witness", absl::Hours(2));
+  Advance(absl::Minutes(55));
+  EXPECT_EQ(ending_.Await(1), (std::vector<std::string>{"lease"}));
+  Advance(absl::Minutes(1));
+  Advance(absl::Minutes(4));
+  EXPECT_EQ(expired_.Await(1), (std::vector<std::string>{"lease"}));
+  Advance(absl::Minutes(55));
+  EXPECT_EQ(ending_.Await(2), (std::vector<std::string>{"lease", "witness"}));
+}
+
+TEST_F(LeaseKeeperTest, AShortLeaseIsToldOfInItsLastQuarterAndARenewedOneAgain) {
+  keeper_.Set("lease", absl::Minutes(8));
+  Advance(absl::Minutes(6));
+  EXPECT_EQ(ending_.Await(1).size(), 1u);
+  keeper_.Set("lease", absl::Minutes(8));
+  Advance(absl::Minutes(6));
+  EXPECT_EQ(ending_.Await(2).size(), 2u);
 }
 
 }  // namespace
