@@ -35,6 +35,7 @@ def launch(folder):
             [kdbg.BIN / "kdbgd", "--config", folder / "kdbgd.toml"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     kdbg.RUN_FILE.write_text(json.dumps({"folder": str(folder), "pid": daemon.pid}))
+    kdbg.folder.cache_clear()
 
     def answers():
         if daemon.poll() is not None:
