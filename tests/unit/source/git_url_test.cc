@@ -1,13 +1,20 @@
 // Commits of repositories that the server fetches itself.
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "proto/contract/error.h"
+#include "proto/support/subprocess.h"
+#include "proto/support/unique_fd.h"
 #include "tests/support/git_repository.h"
+#include "tests/support/https_server.h"
 #include "tests/unit/source/catalog_fixture.h"
 
 namespace kdbg::source {
@@ -32,7 +39,7 @@ class GitUrlTest : public CatalogFixture {
                                    std::optional<uid_t> reader = std::nullopt) {
     SourceOrigin origin;
     origin.kind = OriginKind::kGitUrl;
-    origin.text = "file://" + remote_.folder().string();
+    origin.text = url_;
     origin.ref = ref;
     return Create(origin, owner, reader);
   }
@@ -51,6 +58,33 @@ class GitUrlTest : public CatalogFixture {
   }
 
   GitRepository remote_{directory_ / "remotes/linux"};
+  std::string url_ = "file://" + remote_.folder().string();
+};
+
+// The same repository behind TLS, served by git's own http-backend.
+class GitOverHttpsTest : public GitUrlTest {
+ protected:
+  GitOverHttpsTest() {
+    int ends[2] = {-1, -1};
+    EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const UniqueFd said(ends[0]);
+    UniqueFd says(ends[1]);
+    Subprocess::Options serve;
+    serve.argv = {"python3", KDBG_GIT_OVER_HTTPS, (directory_ / "remotes").string(),
+                  authority_.ca_file().string(), (directory_ / "https/key.pem").string()};
+    serve.descriptors = {{1, says.get()}};
+    server_.emplace(*Subprocess::Start(serve));
+    says.Reset();
+    char port[16] = {};
+    EXPECT_GT(::read(said.get(), port, sizeof port - 1), 0);
+    url_ = fmt::format("https://localhost:{}/linux", std::atoi(port));
+    settings_.remotes.allowed_urls = {url_};
+    settings_.remotes.ca_file = authority_.ca_file();
+    Reopen();
+  }
+
+  HttpsServer authority_{directory_ / "https"};  // made a certificate
+  std::optional<Subprocess> server_;
 };
 
 TEST_F(GitUrlTest, ABranchATagAndACommitBecomeSources) {
@@ -136,6 +170,25 @@ TEST_F(GitUrlTest, AMirrorThatNobodyUsesGoes) {
   EXPECT_FALSE(fs::is_empty(settings_.mirrors));
   ASSERT_TRUE(catalog_->RemoveUnusedMirrors(-absl::Hours(1)).ok());
   EXPECT_TRUE(fs::is_empty(settings_.mirrors));
+}
+
+TEST_F(GitOverHttpsTest, ABranchComesAndLaterWhatIsNew) {
+  ASSERT_EQ(Fetch("HEAD").state, SourceState::kReady);
+  remote_.Write("init/main.c", "int changed;\n");
+  remote_.Commit();
+  const SourceRecord source = Fetch("HEAD");
+  ASSERT_EQ(source.state, SourceState::kReady) << source.failure->message;
+  EXPECT_EQ(source.tree, remote_.Git({"rev-parse", "HEAD^{tree}"}));
+  EXPECT_EQ(*objects_->ReadFile(source.tree, "init/main.c"), "int changed;\n");
+}
+
+TEST_F(GitOverHttpsTest, AServerThatNobodyVouchesForIsRefused) {
+  settings_.remotes.ca_file = "/dev/null";
+  Reopen();
+  const SourceRecord source = Fetch("HEAD");
+  ASSERT_EQ(source.state, SourceState::kFailed);
+  EXPECT_EQ(source.failure->reason, "REMOTE_REFUSED");
+  EXPECT_THAT(source.failure->message, HasSubstr("certificate"));
 }
 
 }  // namespace
