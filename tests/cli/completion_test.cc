@@ -1,7 +1,9 @@
-// Bash completion, as bash would ask for it.
+// Completion, as each shell would ask for it. zsh and fish ask the one for bash.
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <sstream>
+#include <string>
 #include <vector>
 
 #include "tests/cli/cli_fixture.h"
@@ -18,16 +20,33 @@ class CompletionTest : public CliTest {
  protected:
   // What bash would offer at the end of `line`, sorted.
   std::vector<std::string> Complete(const std::string& line) {
+    return Ask({"bash", "--norc", "-c",
+                "source \"$1\"; COMP_LINE=$2; COMP_POINT=${#2}; _kdbgctl; "
+                "printf '%s\\n' \"${COMPREPLY[@]}\" | sort",
+                "bash", KDBGCTL_COMPLETION "/kdbgctl.bash", line});
+  }
+
+  // The same by fish.
+  std::vector<std::string> FishCompletes(const std::string& line) {
+    return Ask({"fish", "--no-config", "-c", "source $argv[1]; complete -C $argv[2] | sort",
+                KDBGCTL_COMPLETION "/kdbgctl.fish", line});
+  }
+
+  // The same by zsh, whose completion works in its line editor only: what it tells that here.
+  std::vector<std::string> ZshCompletes(const std::string& line) {
+    return Ask({"zsh", "-fc",
+                "compadd() { print -l -- ${@[$@[(i)--]+1,-1]} }\n"
+                "words=(${(z)2}); [[ $2 != *' ' ]] || words+=(''); CURRENT=$#words; "
+                "PREFIX=$words[-1]; source $1 | sort",
+                "zsh", KDBGCTL_COMPLETION "/kdbgctl.zsh", line});
+  }
+
+ private:
+  std::vector<std::string> Ask(const std::vector<std::string>& argv) {
     Subprocess::Options options;
-    options.argv = {"bash",
-                    "--norc",
-                    "-c",
-                    "source \"$1\"; COMP_LINE=$2; COMP_POINT=${#2}; _kdbgctl; "
-                    "printf '%s\\n' \"${COMPREPLY[@]}\" | sort",
-                    "bash",
-                    KDBGCTL_COMPLETION,
-                    line};
+    options.argv = argv;
     options.environment = environment_;
+    options.environment->push_back("KDBGCTL_COMPLETION=" KDBGCTL_COMPLETION "/kdbgctl.bash");
     options.working_directory = home_.string();
     const auto result = RunCommand(options, "", std::chrono::seconds(60));
     EXPECT_TRUE(result.ok() && result->error.empty()) << result->error;
@@ -39,6 +58,10 @@ class CompletionTest : public CliTest {
     return offered;
   }
 };
+
+bool IsInstalled(const std::string& program) {
+  return std::filesystem::exists("/usr/bin/" + program);
+}
 
 TEST_F(CompletionTest, OffersCommandsOfEachNoun) {
   EXPECT_THAT(Complete("kdbgctl ker"), ElementsAre("kernel"));
@@ -77,6 +100,24 @@ TEST_F(CompletionTest, OffersFilesWhereAFileCanBe) {
 TEST_F(CompletionTest, WithoutAServerNamesAreLeftOut) {
   server_.Stop();
   EXPECT_THAT(Complete("kdbgctl build show "), IsEmpty());
+}
+
+TEST_F(CompletionTest, FishOffersTheSame) {
+  if (!IsInstalled("fish")) GTEST_SKIP() << "there is no fish";
+  state().builds["builds/b-1"] = MakeBuild("b-1", v1::Build::SUCCEEDED);
+  WriteFile("linux/Makefile", "x");
+  EXPECT_THAT(FishCompletes("kdbgctl ker"), ElementsAre("kernel"));
+  EXPECT_THAT(FishCompletes("kdbgctl build show "), ElementsAre("b-1"));
+  EXPECT_THAT(FishCompletes("kdbgctl kernel build lin"), ElementsAre("linux/"));
+}
+
+TEST_F(CompletionTest, ZshOffersTheSame) {
+  if (!IsInstalled("zsh")) GTEST_SKIP() << "there is no zsh";
+  state().builds["builds/b-1"] = MakeBuild("b-1", v1::Build::SUCCEEDED);
+  WriteFile("linux/Makefile", "x");
+  EXPECT_THAT(ZshCompletes("kdbgctl ker"), ElementsAre("kernel"));
+  EXPECT_THAT(ZshCompletes("kdbgctl build show "), ElementsAre("b-1"));
+  EXPECT_THAT(ZshCompletes("kdbgctl kernel build lin"), ElementsAre("linux"));
 }
 
 }  // namespace
