@@ -13,10 +13,12 @@ namespace kdbg::vm {
 namespace {
 
 // virtlogd is not there, so QEMU gets its log files directly. Control groups would need systemd, or
-// rights that a container lacks.
+// rights that a container lacks; and so would the attributes that remember whose a file was, of
+// files that no domain of ours relabels.
 constexpr std::string_view kQemuConf = R"(# Written by kdbgd at each start.
 stdio_handler = "file"
 cgroup_controllers = []
+remember_owner = 0
 )";
 
 // libvirt asks again at every step whether its "user" may open /dev/kvm; where only root may, but
