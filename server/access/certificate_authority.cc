@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "proto/contract/error.h"
+#include "proto/support/errno_status.h"
 #include "proto/support/file.h"
 #include "proto/support/status_macros.h"
 
@@ -73,9 +74,24 @@ absl::StatusOr<Certificate> Sign(const Template& wanted, const X509* issuer,
   return certificate;
 }
 
+// A key that is there is never written over: all who were let in are known by it. A start that was
+// cut off before the certificate leaves one, and so does a backup without ca.pem.
+absl::StatusOr<PrivateKey> KeyIn(const std::filesystem::path& key_file) {
+  std::error_code error;
+  if (std::filesystem::exists(key_file, error)) {
+    KDBG_ASSIGN_OR_RETURN(const std::string pem, ReadFile(key_file, kPemLimit));
+    return PrivateKeyFromPem(pem);
+  }
+  if (error) return ErrnoError(error.value(), "look at " + key_file.string());
+  KDBG_ASSIGN_OR_RETURN(PrivateKey key, NewPrivateKey());
+  KDBG_ASSIGN_OR_RETURN(const std::string pem, ToPem(key));
+  KDBG_RETURN_IF_ERROR(WriteFileAtomic(key_file, pem, 0600));
+  return key;
+}
+
 absl::Status Make(const std::filesystem::path& key_file,
                   const std::filesystem::path& certificate_file, absl::Time now) {
-  KDBG_ASSIGN_OR_RETURN(const PrivateKey key, NewPrivateKey());
+  KDBG_ASSIGN_OR_RETURN(const PrivateKey key, KeyIn(key_file));
   const Template wanted{
       .common_name = "kdbgd's own authority",
       .key = key.get(),
@@ -85,9 +101,6 @@ absl::Status Make(const std::filesystem::path& key_file,
                      {NID_subject_key_identifier, "hash"}},
   };
   KDBG_ASSIGN_OR_RETURN(const Certificate certificate, Sign(wanted, nullptr, key, now));
-  KDBG_ASSIGN_OR_RETURN(const std::string key_pem, ToPem(key));
-  // The certificate last: a start that was cut off in between finds no certificate and begins anew.
-  KDBG_RETURN_IF_ERROR(WriteFileAtomic(key_file, key_pem, 0600));
   return WriteFileAtomic(certificate_file, ToPem(certificate.get()), 0600);
 }
 
@@ -98,8 +111,9 @@ absl::StatusOr<std::unique_ptr<CertificateAuthority>> CertificateAuthority::Open
   KDBG_RETURN_IF_ERROR(MakeDirectories(directory, 0700));
   const std::filesystem::path key_file = directory / "ca.key";
   const std::filesystem::path certificate_file = directory / "ca.pem";
-  std::error_code ignored;
-  if (!std::filesystem::exists(certificate_file, ignored)) {
+  std::error_code error;
+  if (!std::filesystem::exists(certificate_file, error)) {
+    if (error) return ErrnoError(error.value(), "look at " + certificate_file.string());
     KDBG_RETURN_IF_ERROR(Make(key_file, certificate_file, now));
   }
   const auto unusable = [&](std::string_view why) {

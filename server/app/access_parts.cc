@@ -34,11 +34,10 @@ std::string AddressForClients(const std::vector<config::TcpAddress>& addresses) 
 }  // namespace
 
 absl::Status AccessParts::Open(const config::Config& config, const std::filesystem::path& authority,
-                               state::Database& database, const Clock& clock) {
-  const access::AccessPolicy policy = access::PolicyFrom(config.access);
-  users_ = std::make_unique<access::Users>(policy, accounts_, clock, ::geteuid());
+                               state::Database& database, access::Users& users,
+                               const Clock& clock) {
   access::EnrolledUsers::Settings settings;
-  settings.policy = policy;
+  settings.policy = access::PolicyFrom(config.access);
   if (config.tls) {
     addresses_ = TcpAddresses(config.server);
     KDBG_ASSIGN_OR_RETURN(authority_, access::CertificateAuthority::Open(authority, clock.Now()));
@@ -52,11 +51,11 @@ absl::Status AccessParts::Open(const config::Config& config, const std::filesyst
                         access::EnrolledUsers::Open(database, clock, std::move(settings)));
   KDBG_ASSIGN_OR_RETURN(grants_, access::Grants::Open(database));
   gate_ = std::make_unique<service::CallGate>(
-      *users_, *grants_, clock, service::GateLimits{},
+      users, *grants_, clock, service::GateLimits{},
       service::TlsCallers{.connections = connections_, .users = *enrolled_});
   const service::UserServiceImpl::Parts parts{.gate = *gate_,
                                               .enrolled = *enrolled_,
-                                              .accounts = *users_,
+                                              .accounts = users,
                                               .clock = clock,
                                               .keys = keys_.get(),
                                               .address = AddressForClients(addresses_)};

@@ -28,12 +28,11 @@ namespace kdbg::app {
 
 class AccessParts {
  public:
-  // `authority` is the directory of kdbgd's own.
+  // `authority` is the directory of kdbgd's own. `users`, the accounts of this host, outlives it.
   absl::Status Open(const config::Config& config, const std::filesystem::path& authority,
-                    state::Database& database, const Clock& clock);
+                    state::Database& database, access::Users& users, const Clock& clock);
 
   service::CallGate& gate() { return *gate_; }
-  const access::Users& users() const { return *users_; }
   grpc::Service* user_service() { return user_service_.get(); }
   // nullopt without an address on TCP.
   std::optional<service::TlsOptions> tls_options();
@@ -42,8 +41,6 @@ class AccessParts {
 
  private:
   std::vector<config::TcpAddress> addresses_;
-  access::SystemAccounts accounts_;
-  std::unique_ptr<access::Users> users_;
   std::unique_ptr<access::Grants> grants_;
   std::unique_ptr<access::CertificateAuthority> authority_;
   std::unique_ptr<access::TlsKeys> keys_;

@@ -14,6 +14,7 @@
 #include "proto/support/status_macros.h"
 #include "server/access/enrolled_users.h"
 #include "server/access/owner_uids.h"
+#include "server/access/users.h"
 #include "server/app/access_parts.h"
 #include "server/app/housekeeping.h"
 #include "server/app/paths.h"
@@ -156,6 +157,12 @@ class Daemon::Parts {
     return {.first = server.first_owner_uid, .count = server.owner_uid_count};
   }
 
+  // Of who may debug at all: a port knows nothing but uids.
+  std::optional<uid_t> UidForGdb(const std::string& user) {
+    const std::optional<uid_t> uid = users_->UidOf(user);
+    return uid && users_->FromUid(*uid).role >= access::Role::kUser ? uid : std::nullopt;
+  }
+
   Paths paths_;
   absl::Duration record_age_;
   absl::Duration mirror_age_;
@@ -164,6 +171,8 @@ class Daemon::Parts {
   std::unique_ptr<host::RunnerClient> runner_;
   std::unique_ptr<state::Database> database_;
   std::unique_ptr<access::OwnerUids> owner_uids_;
+  access::SystemAccounts accounts_;
+  std::unique_ptr<access::Users> users_;
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::Retention> retention_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
@@ -274,7 +283,9 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remote
   const std::vector<state::Migration> migrations = AllMigrations();
   KDBG_ASSIGN_OR_RETURN(database_, state::Database::Open(paths_.database, migrations));
   owner_uids_ = std::make_unique<access::OwnerUids>(*database_, OwnerUidRange(config.server));
-  KDBG_RETURN_IF_ERROR(access_.Open(config, paths_.authority, *database_, clock_));
+  users_ = std::make_unique<access::Users>(access::PolicyFrom(config.access), accounts_, clock_,
+                                           ::geteuid());
+  KDBG_RETURN_IF_ERROR(access_.Open(config, paths_.authority, *database_, *users_, clock_));
   KDBG_ASSIGN_OR_RETURN(blobs_, store::BlobStore::Open(paths_.store));
   artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
   KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(paths_.store));
@@ -355,7 +366,7 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
   kvm_ = ProbeAsConfigured(config.session.accelerator);
   KDBG_ASSIGN_OR_RETURN(const host::HostMemory memory, host::ReadHostMemory());
   const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
-  const auto uid_of = [this](const std::string& user) { return access_.users().UidOf(user); };
+  const auto uid_of = [this](const std::string& user) { return UidForGdb(user); };
   KDBG_ASSIGN_OR_RETURN(sessions_,
                         session::Sessions::Open({.database = *database_,
                                                  .artifacts = *artifacts_,

@@ -60,7 +60,9 @@ void Client::StartPatience() {
   patience_.expires_after(kFirstPacketPatience);
   patience_.async_wait([weak = weak_from_this()](asio::error_code error) {
     auto self = weak.lock();
-    if (!error && self && self->phase_ == Phase::kArriving) self->CutOff();
+    const bool idle =
+        self && (self->phase_ == Phase::kArriving || self->phase_ == Phase::kTurnedAway);
+    if (!error && idle) self->CutOff();
   });
 }
 
@@ -185,6 +187,7 @@ void Client::TurnAway(const absl::Status& why) {
   spdlog::info("gdb: {} turned away: {}", attachment_.client, std::string(why.message()));
   phase_ = Phase::kTurnedAway;
   refusal_ = ErrorText(why);
+  StartPatience();  // a place is not for who only waits
   Refuse();
 }
 

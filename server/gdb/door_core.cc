@@ -28,14 +28,17 @@ absl::Status Closed() {
                    "the session is ending");
 }
 
+constexpr uid_t kNobody = static_cast<uid_t>(-1);
+
 Attachment AttachmentOf(const asio::ip::tcp::endpoint& own, const asio::ip::tcp::endpoint& peer) {
   Attachment attachment{
       .client = fmt::format(fmt::runtime(peer.address().is_v6() ? "tcp [{}]:{}" : "tcp {}:{}"),
                             peer.address().to_string(), peer.port()),
       .origin = Attachment::Origin::kElsewhere};
-  if (const auto uid = PeerUid(own, peer)) {
+  const auto uid = PeerUid(own, peer);
+  if (uid || peer.address().is_loopback() || peer.address() == own.address()) {
     attachment.origin = Attachment::Origin::kThisHost;
-    attachment.uid = *uid;
+    attachment.uid = uid.value_or(kNobody);  // who has closed it already is nobody
   } else {
     attachment.address = peer.address().to_string();
   }

@@ -32,7 +32,8 @@ void ClientStream::Send(std::string bytes) {
 Door::Door(IoThread& io_thread, std::shared_ptr<DoorCore> core, int port)
     : io_thread_(io_thread), core_(std::move(core)), port_(port) {}
 
-Door::~Door() {
+void Door::Close() {
+  if (closed_.exchange(true)) return;
   auto cleaned = std::make_shared<absl::Notification>();
   io_thread_.RunAndWait([this, cleaned] { core_->Close([cleaned] { cleaned->Notify(); }); });
   if (io_thread_.IsCurrent() || cleaned->WaitForNotificationWithTimeout(kCleaningPatience)) return;

@@ -11,6 +11,7 @@
 // Only whole, checksum-valid packets on an allow-list (packet_filter.h) ever reach the stub.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -59,11 +60,13 @@ class ClientStream {
 
 class Door {
  public:
-  // Ends the client (its breakpoints go, the guest runs on), closes the port and waits for that, at
-  // most a second. Not for the I/O thread.
-  ~Door();
+  ~Door() { Close(); }
   Door(const Door&) = delete;
   Door& operator=(const Door&) = delete;
+
+  // Ends the client (its breakpoints go, the guest runs on), closes the port and waits for that, at
+  // most a second; the policy is not asked any more. Idempotent. Not for the I/O thread.
+  void Close();
 
   // From now on a client that ends leaves the guest halted if it was: for a daemon that comes back.
   void LeaveAsItIs();
@@ -97,13 +100,14 @@ class Door {
   IoThread& io_thread_;
   const std::shared_ptr<DoorCore> core_;
   const int port_;
+  std::atomic<bool> closed_ = false;
 };
 
 class Gateway {
  public:
   explicit Gateway(IoThread& io_thread) : io_thread_(io_thread) {}
 
-  // From here on clients are served. `policy` outlives the Door.
+  // From here on clients are served. `policy` outlives the Door, or its Close.
   absl::StatusOr<std::unique_ptr<Door>> Open(ReservedPort port, std::shared_ptr<StubLink> link,
                                              ClientPolicy& policy);
 

@@ -34,7 +34,10 @@ access::Resource ResourceOf(const store::Artifact& artifact) {
   access::Resource resource =
       Make(access::ResourceKind::kArtifact, kArtifacts, artifact.id, artifact.owner);
   resource.is_private = artifact.is_private;
-  resource.made_by = ResourceName(kBuilds, artifact.build_id);
+  // What a build may be read for; what a guest of it had in memory is its owner's.
+  const bool made = artifact.kind == store::ArtifactKind::kKernel ||
+                    artifact.kind == store::ArtifactKind::kInitramfs;
+  if (made) resource.made_by = ResourceName(kBuilds, artifact.build_id);
   return resource;
 }
 

@@ -18,6 +18,7 @@
 #include "server/service/resources.h"
 #include "server/service/snapshot_feed.h"
 #include "server/service/unary.h"
+#include "server/session/saved_session.h"
 
 namespace kdbg::service {
 namespace {
@@ -257,6 +258,22 @@ grpc::ServerUnaryReactor* SessionServiceImpl::SaveSession(Context* context,
       });
 }
 
+// Who saved somebody else's session need not be able to use its kernel any more.
+absl::Status SessionServiceImpl::CheckInputs(const Call& call, const store::Artifact& saved) const {
+  KDBG_ASSIGN_OR_RETURN(const session::SessionRequest wanted, session::RequestToRestore(saved));
+  for (const std::string& id : {wanted.kernel_artifact, wanted.initramfs_artifact}) {
+    if (id.empty()) continue;
+    const absl::StatusOr<store::Artifact> input = artifacts_.Get(id);
+    if (!input.ok() || !call.CheckAlso(access::Verb::kUse, ResourceOf(*input)).ok()) {
+      return MakeError(
+          absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+          fmt::format("{} cannot go on: {}, which it runs, is gone or not yours to use",
+                      ResourceName(kArtifacts, saved.id), ResourceName(kArtifacts, id)));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SessionServiceImpl::Restore(Call& call, const v1::RestoreSessionRequest& request,
                                          v1::Session* response) {
   KDBG_RETURN_IF_ERROR(call.CheckCollection());
@@ -267,6 +284,7 @@ absl::Status SessionServiceImpl::Restore(Call& call, const v1::RestoreSessionReq
   }
   KDBG_RETURN_IF_ERROR(saved.status());
   KDBG_RETURN_IF_ERROR(call.CheckAlso(access::Verb::kUse, ResourceOf(*saved)));
+  KDBG_RETURN_IF_ERROR(CheckInputs(call, *saved));
   KDBG_ASSIGN_OR_RETURN(const session::SessionRecord restored,
                         sessions_.Restore(call.user(), wanted,
                                           request.queue() ? session::Sessions::IfFull::kWait

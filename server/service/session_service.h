@@ -58,6 +58,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
  private:
   // Found, and the caller may do to it what the call does.
   absl::StatusOr<session::SessionRecord> Find(Call& call, const std::string& name);
+  absl::Status CheckInputs(const Call& call, const store::Artifact& saved) const;
   absl::Status Restore(Call& call, const v1::RestoreSessionRequest& request, v1::Session* response);
   absl::Status Create(Call& call, const v1::CreateSessionRequest& request, v1::Session* response);
   absl::Status ChooseBuilds(const Call& call, const v1::Session& wanted,

@@ -45,9 +45,10 @@ absl::StatusOr<store::Artifact> DumpMemory(LiveSession& session, std::string_vie
   dump.version = kernel.version;
   dump.files.push_back({.path = kCoreFile, .digest = core.digest, .size_bytes = core.size_bytes});
   // Takes no room: it is stored once. So the dump can be read when the kernel is gone.
-  if (const store::ArtifactFile* symbols = kernel.FindFile(kSymbolsFile)) {
-    dump.files.push_back(*symbols);
-  }
+  // Who only controls the session may not read the kernel for that.
+  const bool readable = !kernel.is_private || kernel.owner == owner || record.owner == owner;
+  const store::ArtifactFile* symbols = kernel.FindFile(kSymbolsFile);
+  if (readable && symbols != nullptr) dump.files.push_back(*symbols);
   absl::StatusOr<store::Artifact> published;
   KDBG_RETURN_IF_ERROR(parts.database.Write([&](state::Transaction& transaction) {
     published = parts.artifacts.Publish(transaction, dump);

@@ -33,6 +33,10 @@ Fault FaultOf(const absl::Status& status) {
 
 }  // namespace
 
+void LiveSession::CloseDoor(std::shared_ptr<gdb::Door> door) {
+  if (door != nullptr) door->Close();
+}
+
 LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limits,
                          TemplatePool& templates, WarmPool& warm_guests, SessionRecord record,
                          Admitted admitted, std::optional<gdb::ReservedPort> port, Changed changed)
@@ -259,7 +263,7 @@ void LiveSession::StartOver() {
     door = std::exchange(door_, nullptr);
     guest_ = nullptr;
   }
-  door.reset();  // under no lock, as in End
+  CloseDoor(std::move(door));
   absl::Status begun = guest::Guest::EndMachine(admitted_.guest, parts_.guest_host);
   clone_mark_ = nullptr;
   {
@@ -338,7 +342,7 @@ void LiveSession::End(std::string_view reason) {
     port_.reset();
   }
   cancel_boot_.request_stop();
-  door.reset();  // under no lock: it waits for the gateway's thread, which may be calling us
+  CloseDoor(std::move(door));
 }
 
 void LiveSession::Leave() {
@@ -350,7 +354,7 @@ void LiveSession::Leave() {
   }
   cancel_boot_.request_stop();
   if (door != nullptr) door->LeaveAsItIs();
-  door.reset();  // under no lock, as in End
+  CloseDoor(std::move(door));
 }
 
 absl::StatusOr<std::shared_ptr<gdb::Door>> LiveSession::door() const {

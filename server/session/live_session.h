@@ -113,6 +113,9 @@ class LiveSession final : public gdb::ClientPolicy {
   void StartOver();
   void Hold(std::shared_ptr<guest::Guest> guest);
   absl::Status OpenDoor();
+  // Whoever else has it, nobody comes through it any more. Under no lock: it waits for the
+  // gateway's thread, which may be calling us.
+  static void CloseDoor(std::shared_ptr<gdb::Door> door);
   void Fail(const absl::Status& status);
   // Acts on notes until the session must end; the reason, nullopt when it is left instead.
   std::optional<std::string> AwaitReason();
@@ -141,6 +144,7 @@ class LiveSession final : public gdb::ClientPolicy {
 
   const std::shared_ptr<const int> uses_ = std::make_shared<int>(0);
 
+  absl::Mutex share_mutex_ ABSL_ACQUIRED_BEFORE(order_mutex_);  // so that the last one counts
   absl::Mutex order_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   mutable absl::Mutex mutex_;
   SessionRecord record_ ABSL_GUARDED_BY(mutex_);

@@ -26,6 +26,7 @@ absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
 }
 
 absl::StatusOr<SessionRecord> LiveSession::Share(const SessionShare& share) {
+  absl::MutexLock one_at_a_time(&share_mutex_);
   {
     absl::MutexLock lock(&mutex_);
     if (!end_reason_.empty()) return NotNow("be shared");

@@ -30,7 +30,7 @@ struct Sessions::Parts {
   std::function<absl::StatusOr<std::optional<host::Identity>>(std::string_view owner)>
       guest_identity;
   std::filesystem::path templates_directory;  // with a budget for them in SessionLimits
-  // The account of a user on this host, if there is one. May block.
+  // The account on this host of a user who may debug, if there is one. May block.
   std::function<std::optional<uid_t>(const std::string& user)> uid_of;
 };
 

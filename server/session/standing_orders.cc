@@ -36,7 +36,7 @@ void LiveSession::ObeyOnExpiry() {
     absl::MutexLock lock(&mutex_);
     door = std::exchange(door_, nullptr);
   }
-  door.reset();  // under no lock, as in End
+  CloseDoor(std::move(door));
   Update(Keep::kInMemory, [](SessionRecord& record) { record.gdb_holder.clear(); });
   DumpForOwner();
   End("EXPIRED");

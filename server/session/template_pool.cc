@@ -39,7 +39,7 @@ std::optional<std::string> TemplatePool::KeyOf(const guest::GuestSpec& guest,
                                                const guest::StopPoint& stop) const {
   // One moment for all clones; one that is not had by making the machine; and an address that is
   // random is so for each.
-  if (settings_.memory_mib == 0 || !guest::CanBeCloned(stop) ||
+  if (guest.memory_mib > settings_.memory_mib || !guest::CanBeCloned(stop) ||
       std::holds_alternative<guest::StopAtReset>(stop) ||
       guest.base_address == guest::BaseAddress::kRandomized) {
     return std::nullopt;

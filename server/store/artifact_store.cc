@@ -226,11 +226,14 @@ absl::StatusOr<std::vector<Artifact>> ArtifactStore::List(const ListQuery& query
   std::vector<state::Value> values = {state::ToValue(query.before_sequence),
                                       state::ToValue(query.limit)};
   if (query.owner) {
-    sql += query.include_shared
-               ? fmt::format(" AND (owner = ?3 OR private = 0 OR id IN ({}) OR build_id IN ({}))",
-                             state::Placeholders(query.granted.size()),
-                             state::Placeholders(query.granted_builds.size()))
-               : " AND owner = ?3";
+    sql += query.include_shared ? fmt::format(
+                                      " AND (owner = ?3 OR private = 0 OR id IN ({}) OR "
+                                      "(kind IN ({}, {}) AND build_id IN ({})))",
+                                      state::Placeholders(query.granted.size()),
+                                      static_cast<int>(ArtifactKind::kKernel),
+                                      static_cast<int>(ArtifactKind::kInitramfs),
+                                      state::Placeholders(query.granted_builds.size()))
+                                : " AND owner = ?3";
     values.push_back(state::ToValue(*query.owner));
     if (query.include_shared) {
       for (const auto* ids : {&query.granted, &query.granted_builds}) {

@@ -433,6 +433,64 @@ TEST_F(SessionsTest, OnlyWhoMaySeeASavedStateGoesOnFromIt) {
   EXPECT_EQ(restore(alice_, "sessions/s-1"), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(SessionsTest, ADumpOfASharedBuildIsNotSharedWithIt) {
+  const SeededBuild kernel = daemon_.SeedKernel("alice", /*is_private=*/true);
+  v1::DumpSessionRequest request;
+  request.set_name(CreateReady(alice_));
+  v1::Artifact dump;
+  grpc::ClientContext dumping;
+  ASSERT_TRUE(alice_.sessions->DumpSession(&dumping, request, &dump).ok());
+  v1::ShareBuildRequest share;
+  share.set_name("builds/" + kernel.build_id);
+  share.set_user("bob");
+  v1::Build shared;
+  grpc::ClientContext sharing;
+  ASSERT_TRUE(alice_.builds->ShareBuild(&sharing, share, &shared).ok());
+  v1::GetArtifactRequest get;
+  get.set_name(dump.name());
+  v1::Artifact seen;
+  grpc::ClientContext getting;
+  EXPECT_EQ(FromGrpcStatus(bob_.artifacts->GetArtifact(&getting, get, &seen)).code(),
+            absl::StatusCode::kNotFound);
+  v1::ListArtifactsRequest list;
+  list.set_all_owners(true);
+  v1::ListArtifactsResponse listed;
+  grpc::ClientContext listing;
+  ASSERT_TRUE(bob_.artifacts->ListArtifacts(&listing, list, &listed).ok());
+  ASSERT_EQ(listed.artifacts_size(), 1);
+  EXPECT_EQ(listed.artifacts(0).name(), "artifacts/" + kernel.artifact_id);
+}
+
+TEST_F(SessionsTest, WhoControlsASessionGetsNeitherItsPrivateKernelNorGuestsOfIt) {
+  daemon_.SeedKernel("alice", /*is_private=*/true);
+  const std::string name = CreateReady(alice_);
+  v1::ShareSessionRequest share;
+  share.set_name(name);
+  share.mutable_share()->set_user("bob");
+  share.mutable_share()->set_access(v1::Session::Share::CONTROL);
+  v1::Session shared;
+  grpc::ClientContext sharing;
+  ASSERT_TRUE(alice_.sessions->ShareSession(&sharing, share, &shared).ok());
+  v1::DumpSessionRequest request;
+  request.set_name(name);
+  v1::Artifact dump;
+  grpc::ClientContext dumping;
+  ASSERT_TRUE(bob_.sessions->DumpSession(&dumping, request, &dump).ok());
+  ASSERT_EQ(dump.files_size(), 1);
+  EXPECT_EQ(dump.files(0).path(), "vmcore");
+  v1::SaveSessionRequest save;
+  save.set_name(name);
+  v1::Artifact saved;
+  grpc::ClientContext saving;
+  ASSERT_TRUE(bob_.sessions->SaveSession(&saving, save, &saved).ok());
+  v1::RestoreSessionRequest restore;
+  restore.set_artifact(saved.name());
+  v1::Session restored;
+  grpc::ClientContext restoring;
+  EXPECT_EQ(FromGrpcStatus(bob_.sessions->RestoreSession(&restoring, restore, &restored)).code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(SessionsTest, ADumpIsAnArtifactThatOnlyItsOwnerSees) {
   const SeededBuild kernel = daemon_.SeedKernel("alice");
   v1::DumpSessionRequest request;

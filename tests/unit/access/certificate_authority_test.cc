@@ -87,11 +87,16 @@ TEST_F(CertificateAuthorityTest, AKeyOfAnotherAuthorityIsRefused) {
             absl::StatusCode::kFailedPrecondition);
 }
 
-// Cut off between its two files, a first start leaves a key and no certificate.
-TEST_F(CertificateAuthorityTest, AFirstStartThatWasCutOffBeginsAnew) {
-  Open();
+// Cut off between its two files, a first start leaves a key and no certificate; so does a backup
+// without it, and then there are users.
+TEST_F(CertificateAuthorityTest, AKeyWithoutItsCertificateIsKeptAndWhoWasLetInIsStillKnown) {
+  const auto issued = Open()->IssueToUser("alice", NewRequest(), kNow, absl::Hours(24));
+  const std::string key = *ReadFile(directory_ / "ca.key");
   std::filesystem::remove(directory_ / "ca.pem");
-  EXPECT_NE(Open(), nullptr);
+  const auto again = Open();
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(*ReadFile(directory_ / "ca.key"), key);
+  EXPECT_EQ(Verify(issued->pem, again->pem(), X509_PURPOSE_SSL_CLIENT, kNow + absl::Hours(1)), 0);
 }
 
 TEST_F(CertificateAuthorityTest, AUsersCertificateIsGoodAsAClientOnlyAndNamesTheUser) {

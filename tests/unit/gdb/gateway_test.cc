@@ -407,6 +407,20 @@ TEST_F(GatewayTest, ClosingTheDoorEndsTheClientAndLeavesTheGuestClean) {
   EXPECT_TRUE(ReservedPort::Bind("127.0.0.1", port).ok()) << "the port is free at once";
 }
 
+TEST_F(GatewayTest, ADoorThatIsClosedLetsNobodyInWhoeverStillHasIt) {
+  GdbClient client(door_->port());
+  client.Attach();
+  const int port = door_->port();
+  door_->Close();
+  ExpectCleanAndRunning();
+  EXPECT_TRUE(policy_.WaitForDetach());
+  const std::size_t events = policy_.events().size();
+  EXPECT_TRUE(ReservedPort::Bind("127.0.0.1", port).ok()) << "the port is free";
+  Door::StreamEvents nothing{.to_client = [](const std::string&) {}, .closed = [] {}};
+  EXPECT_FALSE(door_->AttachStream({.client = "late"}, std::move(nothing)).ok());
+  EXPECT_EQ(policy_.events().size(), events);
+}
+
 TEST_F(GatewayTest, ADoorThatLeavesTheGuestAsItIsLeavesAHaltedOneHaltedAndClean) {
   GdbClient client(door_->port());
   client.Attach();

@@ -33,6 +33,19 @@ TEST_F(TemplatePoolTest, AnotherGuestAndAnotherOwnersAreNotClonesOfIt) {
   EXPECT_EQ(Ready().origin, Origin::kCold);
 }
 
+TEST_F(TemplatePoolTest, AGuestLargerThanTheBudgetCostsNobodyTheirTemplate) {
+  limits_.template_memory_mib = 40;
+  Open();
+  MakeTemplate();
+  request_.memory_mib = 48;
+  EXPECT_EQ(Ready().origin, Origin::kCold);
+  EXPECT_EQ(Ready().origin, Origin::kCold);
+  request_.memory_mib = 16;  // what the pool does next
+  Ready("bob");
+  Ready("bob");
+  EXPECT_TRUE(AwaitTemplates(2));
+}
+
 TEST_F(TemplatePoolTest, NoneIsMadeWhileItsOwnersSessionStarts) {
   Ready();
   hit_ = false;  // never comes to its stop point
