@@ -16,6 +16,8 @@
 namespace kdbg::access {
 namespace {
 
+constexpr std::int64_t kMostCertificates = 64;  // of one user
+
 using state::Row;
 using state::Transaction;
 
@@ -76,6 +78,21 @@ absl::Status AddCertificate(Transaction& transaction, const IssuedCertificate& i
       .Execute("INSERT INTO certificates (serial, user, expire_time) VALUES (?, ?, ?)",
                issued.serial, user, issued.expire_time)
       .status();
+}
+
+// A machine renews in the last third of a certificate's life, so it has two at most.
+absl::Status CheckRoomForOne(Transaction& transaction, const std::string& user) {
+  std::int64_t count = 0;
+  KDBG_RETURN_IF_ERROR(transaction.Query("SELECT COUNT(*) FROM certificates WHERE user = ?", user,
+                                         [&](const Row& row) {
+                                           count = row.Integer(0);
+                                           return absl::OkStatus();
+                                         }));
+  if (count < kMostCertificates) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kResourceExhausted, Reason::kQuotaExceeded,
+                   fmt::format("{} has {} certificates that are good, the most there may be: ask "
+                               "an admin to revoke them and to let you in anew",
+                               user, count));
 }
 
 void Later(std::optional<absl::Time>* latest, absl::Time time) {
@@ -233,6 +250,7 @@ absl::StatusOr<IssuedCertificate> EnrolledUsers::Renew(const Principal& principa
                                              return absl::OkStatus();
                                            }));
     if (!good) return Unauthenticated("the certificate was revoked meanwhile: ask an admin");
+    KDBG_RETURN_IF_ERROR(CheckRoomForOne(transaction, principal.user));
     return AddCertificate(transaction, issued, principal.user);
   }));
   return issued;

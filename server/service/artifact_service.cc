@@ -172,7 +172,8 @@ grpc::ServerUnaryReactor* ArtifactServiceImpl::DeleteArtifact(
                     const auto artifact = Find(call, request->name());
                     if (absl::IsNotFound(artifact.status())) return call.CheckGone();
                     KDBG_RETURN_IF_ERROR(artifact.status());
-                    return artifacts_.Delete(artifact->id);
+                    KDBG_RETURN_IF_ERROR(artifacts_.Delete(artifact->id));
+                    return gate_.grants().Forget(ResourceName(kArtifacts, artifact->id));
                   });
 }
 

@@ -223,8 +223,18 @@ grpc::ServerUnaryReactor* BuildServiceImpl::DeleteBuild(Context* context,
                     if (absl::IsNotFound(build.status())) return call.CheckGone();
                     KDBG_RETURN_IF_ERROR(build.status());
                     KDBG_RETURN_IF_ERROR(builds_.Delete(build->id));
-                    return gate_.grants().Forget(ResourceName(kBuilds, build->id));
+                    return ForgetGrants(*build);
                   });
+}
+
+// Without the build nobody could take back what was granted with it.
+absl::Status BuildServiceImpl::ForgetGrants(const build::BuildRecord& build) {
+  const std::string name = ResourceName(kBuilds, build.id);
+  const std::string artifact = ResourceName(kArtifacts, build.artifact_id);
+  for (const std::string& user : gate_.grants().UsersOf(name)) {
+    KDBG_RETURN_IF_ERROR(gate_.grants().TakeBack(artifact, user));
+  }
+  return gate_.grants().Forget(name);
 }
 
 // One that was answered with the artifact of an earlier build shares that artifact as well.

@@ -53,6 +53,7 @@ class BuildServiceImpl final : public v1::BuildService::CallbackService {
   absl::Status CheckSource(const Call& call, const std::string& id);
   absl::Status CheckInputs(const Call& call, build::BuildRequest* request);
   absl::Status CheckReader(const Call& call, const std::string& user, std::string_view field) const;
+  absl::Status ForgetGrants(const build::BuildRecord& build);
   absl::Status Grant(const build::BuildRecord& build, const std::string& user);
   v1::Build Describe(const build::BuildRecord& build) const;
 

@@ -87,6 +87,17 @@ TEST_F(ShareBuildTest, WhoIsNamedSeesItAndWhatItMadeUntilItIsTakenBack) {
   EXPECT_THAT(Listed(bob_), IsEmpty());
 }
 
+TEST_F(ShareBuildTest, ADeletedBuildLeavesNobodyItsArtifact) {
+  ASSERT_TRUE(Share(alice_, seeded_.build_id, "bob").ok());
+  grpc::ClientContext context;
+  v1::DeleteBuildRequest request;
+  request.set_name("builds/" + seeded_.build_id);
+  google::protobuf::Empty nothing;
+  ASSERT_TRUE(alice_.builds->DeleteBuild(&context, request, &nothing).ok());
+  EXPECT_EQ(SeesArtifact(alice_), absl::StatusCode::kOk);
+  EXPECT_EQ(SeesArtifact(bob_), absl::StatusCode::kNotFound);
+}
+
 TEST_F(ShareBuildTest, AReaderCannotShareItFurtherOrDeleteIt) {
   ASSERT_TRUE(Share(alice_, seeded_.build_id, "bob").ok());
   EXPECT_EQ(Share(bob_, seeded_.build_id, "vera").status().code(),

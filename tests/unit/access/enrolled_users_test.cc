@@ -185,6 +185,19 @@ TEST_F(EnrolledUsersTest, ARenewedCertificateOutlivesTheOldOne) {
   EXPECT_EQ(users_->FromCertificate(ClaimOf(*renewed))->user, "alice");
 }
 
+TEST_F(EnrolledUsersTest, NobodyRenewsWithoutEnd) {
+  const CertificateClaim first = NewClaim("alice");
+  const std::string request = *NewCertificateRequest(*NewPrivateKey());
+  absl::Status status;
+  int renewed = 0;
+  while (status.ok() && renewed < 1000) {
+    status = users_->Renew(*users_->FromCertificate(first), request).status();
+    renewed += status.ok() ? 1 : 0;
+  }
+  EXPECT_TRUE(HasReason(status, Reason::kQuotaExceeded)) << status;
+  EXPECT_EQ(renewed, 63);
+}
+
 TEST_F(EnrolledUsersTest, OnlyWhoHasACertificateThatIsStillGoodRenewsIt) {
   const std::string request = *NewCertificateRequest(*NewPrivateKey());
   const Principal local{.user = "alice", .role = Role::kUser, .uid = 1000};
