@@ -28,6 +28,7 @@
 #include "server/source/object_database.h"
 #include "server/source/source_catalog.h"
 #include "server/source/trusted_sources.h"
+#include "server/source/workspace_budget.h"
 #include "server/store/artifact_store.h"
 
 namespace kdbg::build {
@@ -244,17 +245,29 @@ absl::StatusOr<BuildRecord> Builds::Impl::Join(BuildRecord record) {
   return nobody;
 }
 
-// A build that fills the disk hurts everybody; one that is refused says what helps.
+// A build that fills the disk hurts everybody: workspaces go before one is refused, and then it
+// says what helps.
 absl::Status Builds::Impl::CheckDisk() const {
-  KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(settings_.logs_directory));
-  if (disk.free_bytes >= settings_.free_space_floor_bytes) return absl::OkStatus();
+  host::DiskSpace disk;
+  const auto measure = [&](std::int64_t wanted_bytes) -> absl::StatusOr<bool> {
+    KDBG_ASSIGN_OR_RETURN(disk, host::DiskSpaceOf(settings_.logs_directory));
+    return disk.free_bytes >= wanted_bytes;
+  };
+  const std::int64_t floor = settings_.free_space_floor_bytes;
+  KDBG_ASSIGN_OR_RETURN(bool enough, measure(floor));
+  if (enough) return absl::OkStatus();
+  // A half more, so that the next build does not come here again.
+  KDBG_RETURN_IF_ERROR(
+      source::MakeRoom(parts_.workspaces, [&] { return measure(floor + floor / 2); }));
+  KDBG_ASSIGN_OR_RETURN(enough, measure(floor));
+  if (enough) return absl::OkStatus();
   return MakeError(
       absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
       fmt::format(
           "the server's disk has {} MiB left, and nothing new is begun below {} MiB: delete "
           "artifacts (kdbgctl artifact list, artifact rm) and sources (source rm), or ask "
           "an admin for a larger disk",
-          disk.free_bytes >> 20, settings_.free_space_floor_bytes >> 20),
+          disk.free_bytes >> 20, floor >> 20),
       {{"path", settings_.logs_directory.string()}}, absl::Minutes(5));
 }
 

@@ -82,4 +82,19 @@ absl::StatusOr<WorkspaceBudget::Size> WorkspaceBudget::SizeOf(const WorkspaceRec
   return Size{.measured = now, .bytes = bytes};
 }
 
+absl::Status MakeRoom(Workspaces& workspaces, const std::function<absl::StatusOr<bool>()>& enough) {
+  KDBG_ASSIGN_OR_RETURN(const std::vector<WorkspaceRecord> oldest_first,
+                        workspaces.List(std::nullopt));
+  for (const WorkspaceRecord& workspace : oldest_first) {
+    KDBG_ASSIGN_OR_RETURN(const bool is_enough, enough());
+    if (is_enough) break;
+    const absl::Status deleted = workspaces.Delete(workspace.id);
+    if (absl::IsAborted(deleted)) continue;  // in use
+    KDBG_RETURN_IF_ERROR(deleted);
+    spdlog::warn("workspace {} of {} is removed: the disk is nearly full", workspace.name,
+                 workspace.owner);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace kdbg::source

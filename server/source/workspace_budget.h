@@ -4,12 +4,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
 #include "server/source/workspace.h"
@@ -46,5 +48,10 @@ class WorkspaceBudget {
   const WorkspacePolicy policy_;
   std::map<std::string, Size> sizes_;  // by id, as measured last
 };
+
+// For a disk that is nearly full: workspaces are only what can be made again, so those that nobody
+// has used for longest go, one by one, until there is `enough` or none is left that may go.
+// Thread-safe.
+absl::Status MakeRoom(Workspaces& workspaces, const std::function<absl::StatusOr<bool>()>& enough);
 
 }  // namespace kdbg::source

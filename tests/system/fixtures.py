@@ -21,6 +21,8 @@ CONFIG = """
 [server]
 listen = ["unix:{folder}/kdbgd.sock"]
 state_dir = "{folder}/state"
+[build]
+free_space_floor_mib = 512
 [session]
 first_port = 21000
 last_port = 21099

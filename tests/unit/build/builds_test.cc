@@ -319,7 +319,7 @@ TEST_F(BuildsTest, WithoutASandboxNothingIsBuilt) {
   EXPECT_EQ(build.status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
-TEST_F(BuildsTest, OnAFullDiskNothingIsBegunAndTheMessageSaysWhatHelps) {
+TEST_F(BuildsTest, OnAFullDiskWorkspacesGoThenNothingIsBegunAndTheMessageSaysWhatHelps) {
   ExpectConfigure();
   ExpectCompile();
   BuildRequest request = KernelRequestOf(KernelSource());
@@ -329,7 +329,9 @@ TEST_F(BuildsTest, OnAFullDiskNothingIsBegunAndTheMessageSaysWhatHelps) {
   OpenBuilds();
   // What is there already needs no room.
   EXPECT_TRUE(builds_->Create("alice", request)->answered_from_store);
+  EXPECT_EQ(workspaces_->List(std::nullopt)->size(), 1u);
   const auto refused = builds_->Create("bob", request);
+  EXPECT_EQ(workspaces_->List(std::nullopt)->size(), 0u);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_TRUE(HasReason(refused.status(), Reason::kDiskFull));
   EXPECT_THAT(std::string(refused.status().message()), HasSubstr("artifact rm"));

@@ -166,6 +166,25 @@ TEST_F(WorkspaceTest, TheLeastRecentlyUsedMakeRoom) {
   EXPECT_THAT(left(), ::testing::ElementsAre("older"));
 }
 
+TEST_F(WorkspaceTest, OnANearlyFullDiskTheyGoUntilThereIsEnough) {
+  for (const char* name : {"busy", "oldest", "older", "young"}) {
+    ASSERT_TRUE(workspaces_->Acquire("alice", name).ok());
+    clock_.Advance(absl::Hours(1));
+  }
+  const auto names = [&] {
+    std::vector<std::string> all;
+    const auto listed = workspaces_->List(std::nullopt);
+    for (const auto& workspace : *listed) all.push_back(workspace.name);
+    return all;
+  };
+  const auto busy = workspaces_->Acquire("alice", "busy");
+  clock_.Advance(absl::Hours(1));
+  ASSERT_TRUE(MakeRoom(*workspaces_, [&] { return names().size() <= 2; }).ok());
+  EXPECT_THAT(names(), ::testing::ElementsAre("young", "busy"));
+  ASSERT_TRUE(MakeRoom(*workspaces_, [] { return false; }).ok());
+  EXPECT_THAT(names(), ::testing::ElementsAre("busy"));
+}
+
 TEST_F(WorkspaceTest, ACompilerCacheGoesWithTheLastWorkspaceOfItsOwner) {
   for (const char* name : {"one", "other"}) {
     ASSERT_TRUE(workspaces_->Acquire("alice", name).ok());
