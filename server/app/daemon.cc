@@ -302,7 +302,9 @@ absl::Status Daemon::Parts::OpenState(const config::Config& config, const Remote
                                 {.maximum_size_bytes = config.server.maximum_upload_mib * kMib}));
   source::SourceSettings settings;
   settings.allowed_paths = config.build.allowed_source_paths;
-  settings.remotes = {.allowed_urls = config.build.allowed_urls, .ca_file = config.build.ca_file};
+  settings.remotes = {.allowed_urls = config.build.allowed_urls,
+                      .ca_file = config.build.ca_file,
+                      .ssh_config = config.build.ssh_config};
   for (const build::TrustedRemote& remote : trusted) {
     settings.remotes.allowed_urls.push_back(remote.url);
   }

@@ -203,6 +203,9 @@ absl::Status ReadBuild(Section section, Build& build) {
   std::string ca_file;
   section.Read("ca_file", ca_file);
   build.ca_file = ca_file;
+  std::string ssh_config;
+  section.Read("ssh_config", ssh_config);
+  build.ssh_config = ssh_config;
   section.Read("mirror_age", build.mirror_age);
   section.Read("trusted_remotes", build.trusted_remotes);
   section.Read("trusted_remote_period", build.trusted_remote_period);

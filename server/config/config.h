@@ -63,6 +63,7 @@ struct Build {
   std::vector<std::filesystem::path> allowed_source_paths;  // for sources named by a server path
   std::vector<std::string> allowed_urls;         // beginnings of URLs that sources are fetched from
   std::filesystem::path ca_file;                 // who vouches for them; empty: the system's list
+  std::filesystem::path ssh_config;              // for those by ssh; empty: ssh's own
   absl::Duration mirror_age = absl::Hours(720);  // unfetched for longer, a mirror is removed
   std::vector<std::string> trusted_remotes;      // "URL#REF": trusted as they come
   absl::Duration trusted_remote_period = absl::Hours(1);       // from one fetch to the next

@@ -21,6 +21,7 @@ namespace kdbg::source {
 struct RemoteRules {
   std::vector<std::string> allowed_urls;  // as CheckRemoteUrl takes them
   std::filesystem::path ca_file;          // who vouches for servers; empty: the system's list
+  std::filesystem::path ssh_config;       // of ssh_config(5); empty: ssh's own
   std::int64_t maximum_bytes = std::int64_t{8} << 30;
   absl::Duration pause = absl::Seconds(1);  // before the first try again; each next is twice that
 };

@@ -54,6 +54,14 @@ absl::StatusOr<std::string> UploadPackAs(uid_t reader) {
 }
 
 std::string FirstError(std::string_view text) {
+  // ssh has said why before that.
+  if (const std::size_t at = text.find("fatal: Could not read from remote"); at != text.npos) {
+    const std::size_t begin = text.find(": ", text.find(": ") + 2) + 2;  // "git: exit status 128: "
+    const std::string_view before =
+        text.substr(begin, text.find_last_not_of("\r\n", at - 1) + 1 - begin);
+    const std::string_view said = before.substr(before.rfind('\n') + 1);
+    if (!said.empty()) return ShortUtf8(said, kShownBytes);
+  }
   for (const std::string_view mark : {"fatal: ", "error: ", "ERROR: "}) {
     const std::size_t at = text.find(mark);
     if (at == text.npos) continue;
@@ -191,7 +199,11 @@ absl::StatusOr<GitMirrors::Fetched> GitMirrors::Fetch(const std::string& text,
   // In units of 512 bytes, as the shell counts: no file grows beyond it.
   fetch.argv[2].insert(0, fmt::format("ulimit -f {}; ", rules_.maximum_bytes / 512));
   fetch.environment->push_back("GIT_ALLOW_PROTOCOL=" + url.scheme);
-  fetch.environment->push_back("GIT_SSH_COMMAND=ssh -oBatchMode=yes -oConnectTimeout=30");
+  // git has a shell read the command, which takes the path from the environment whatever is in it.
+  fetch.environment->push_back(
+      fmt::format("GIT_SSH_COMMAND=ssh {}-oBatchMode=yes -oConnectTimeout=30",
+                  rules_.ssh_config.empty() ? "" : R"(-F "$KDBG_SSH_CONFIG" )"));
+  fetch.environment->push_back("KDBG_SSH_CONFIG=" + rules_.ssh_config.string());
   for (const char* variable : {"HOME", "https_proxy", "no_proxy"}) {
     if (const char* value = ::getenv(variable)) {
       fetch.environment->push_back(fmt::format("{}={}", variable, value));

@@ -31,6 +31,7 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->build.allowed_source_paths, defaults.build.allowed_source_paths);
   EXPECT_EQ(example->build.allowed_urls, defaults.build.allowed_urls);
   EXPECT_EQ(example->build.ca_file, defaults.build.ca_file);
+  EXPECT_EQ(example->build.ssh_config, defaults.build.ssh_config);
   EXPECT_EQ(example->build.workspace_limit_mib, defaults.build.workspace_limit_mib);
   EXPECT_EQ(example->build.record_age, defaults.build.record_age);
   EXPECT_EQ(example->build.trusted_remotes, defaults.build.trusted_remotes);

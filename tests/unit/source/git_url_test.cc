@@ -5,10 +5,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "proto/contract/error.h"
 #include "proto/support/subprocess.h"
@@ -61,30 +62,59 @@ class GitUrlTest : public CatalogFixture {
   std::string url_ = "file://" + remote_.folder().string();
 };
 
-// The same repository behind TLS, served by git's own http-backend.
-class GitOverHttpsTest : public GitUrlTest {
- protected:
-  GitOverHttpsTest() {
+// A server that prints its port.
+class PortServer {
+ public:
+  explicit PortServer(std::vector<std::string> arguments) {
     int ends[2] = {-1, -1};
     EXPECT_EQ(::pipe2(ends, O_CLOEXEC), 0);
     const UniqueFd said(ends[0]);
     UniqueFd says(ends[1]);
     Subprocess::Options serve;
-    serve.argv = {"python3", KDBG_GIT_OVER_HTTPS, (directory_ / "remotes").string(),
-                  authority_.ca_file().string(), (directory_ / "https/key.pem").string()};
+    serve.argv = std::move(arguments);
+    serve.argv.insert(serve.argv.begin(), "python3");
     serve.descriptors = {{1, says.get()}};
     server_.emplace(*Subprocess::Start(serve));
     says.Reset();
-    char port[16] = {};
-    EXPECT_GT(::read(said.get(), port, sizeof port - 1), 0);
-    url_ = fmt::format("https://localhost:{}/linux", std::atoi(port));
+    char next = 0;
+    while (::read(said.get(), &next, 1) == 1 && next != '\n') port_ = port_ * 10 + (next - '0');
+    EXPECT_GT(port_, 0);
+  }
+  int port() const { return port_; }
+
+ private:
+  std::optional<Subprocess> server_;
+  int port_ = 0;
+};
+
+// The same repository behind TLS, served by git's own http-backend.
+class GitOverHttpsTest : public GitUrlTest {
+ protected:
+  GitOverHttpsTest() {
+    url_ = fmt::format("https://localhost:{}/linux", server_.port());
     settings_.remotes.allowed_urls = {url_};
     settings_.remotes.ca_file = authority_.ca_file();
     Reopen();
   }
 
   HttpsServer authority_{directory_ / "https"};  // made a certificate
-  std::optional<Subprocess> server_;
+  PortServer server_{{KDBG_GIT_OVER_HTTPS, (directory_ / "remotes").string(),
+                      authority_.ca_file().string(), (directory_ / "https/key.pem").string()}};
+};
+
+// And behind an ssh server that knows one key.
+class GitOverSshTest : public GitUrlTest {
+ protected:
+  GitOverSshTest() {
+    url_ = fmt::format("ssh://127.0.0.1:{}{}", server_.port(), remote_.folder().string());
+    settings_.remotes.allowed_urls = {url_};
+    settings_.remotes.ssh_config =
+        directory_ / "ssh $of `the' team/config";  // as it is, by a shell
+    fs::copy(directory_ / "ssh", settings_.remotes.ssh_config.parent_path());
+    Reopen();
+  }
+
+  PortServer server_{{KDBG_SSH_SERVER, (directory_ / "ssh").string()}};
 };
 
 TEST_F(GitUrlTest, ABranchATagAndACommitBecomeSources) {
@@ -189,6 +219,32 @@ TEST_F(GitOverHttpsTest, AServerThatNobodyVouchesForIsRefused) {
   ASSERT_EQ(source.state, SourceState::kFailed);
   EXPECT_EQ(source.failure->reason, "REMOTE_REFUSED");
   EXPECT_THAT(source.failure->message, HasSubstr("certificate"));
+}
+
+TEST_F(GitOverSshTest, ABranchComesAndLaterWhatIsNew) {
+  const SourceRecord first = Fetch("HEAD");
+  ASSERT_EQ(first.state, SourceState::kReady) << first.failure->message;
+  remote_.Write("init/main.c", "int changed;\n");
+  remote_.Commit();
+  const SourceRecord source = Fetch("HEAD");
+  ASSERT_EQ(source.state, SourceState::kReady) << source.failure->message;
+  EXPECT_EQ(*objects_->ReadFile(source.tree, "init/main.c"), "int changed;\n");
+}
+
+TEST_F(GitOverSshTest, AHostThatIsNotKnownIsRefused) {
+  fs::remove(directory_ / "ssh/known_hosts");
+  const SourceRecord source = Fetch("HEAD");
+  ASSERT_EQ(source.state, SourceState::kFailed);
+  EXPECT_EQ(source.failure->reason, "REMOTE_REFUSED");
+  EXPECT_THAT(source.failure->message, HasSubstr("Host key verification failed"));
+}
+
+TEST_F(GitOverSshTest, AKeyThatTheServerDoesNotKnowIsRefusedAndNoPasswordIsAskedFor) {
+  fs::remove(directory_ / "ssh/id");
+  const SourceRecord source = Fetch("HEAD");
+  ASSERT_EQ(source.state, SourceState::kFailed);
+  EXPECT_EQ(source.failure->reason, "REMOTE_REFUSED");
+  EXPECT_THAT(source.failure->message, HasSubstr("Permission denied (publickey)"));
 }
 
 }  // namespace
