@@ -183,9 +183,11 @@ absl::StatusOr<OneTimeCode> EnrolledUsers::Invite(const std::string& user, std::
                                       user, Role::kUser, now)
                              .status());
     if (role) {
-      KDBG_RETURN_IF_ERROR(
-          transaction.Execute("UPDATE enrolled_users SET role = ? WHERE name = ?", *role, user)
-              .status());
+      KDBG_ASSIGN_OR_RETURN(
+          const std::int64_t changed,
+          transaction.Execute("UPDATE enrolled_users SET role = ?1 WHERE name = ?2 AND role != ?1",
+                              *role, user));
+      code.role_changed = changed > 0;
     }
     return transaction
         .Execute("INSERT INTO enrollment_codes (sha256, user, expire_time) VALUES (?, ?, ?)",

@@ -47,6 +47,7 @@ struct EnrolledUser {
 struct OneTimeCode {
   std::string secret;  // 16 bytes; nowhere else
   absl::Time expire_time;
+  bool role_changed = false;  // kUser was that of a new one
 };
 
 enum class ClientAuthority {

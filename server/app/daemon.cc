@@ -193,6 +193,7 @@ class Daemon::Parts {
   std::unique_ptr<gdb::IoThread> io_thread_;
   std::unique_ptr<gdb::Gateway> gateway_;
   host::KvmProbe kvm_;
+  std::unique_ptr<session::CopyRoom> copy_room_;
   std::unique_ptr<session::Sessions> sessions_;
   AccessParts access_;
   std::unique_ptr<service::SourceServiceImpl> source_service_;
@@ -369,6 +370,7 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
   KDBG_ASSIGN_OR_RETURN(const host::HostMemory memory, host::ReadHostMemory());
   const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
   const auto uid_of = [this](const std::string& user) { return UidForGdb(user); };
+  copy_room_ = std::make_unique<session::CopyRoom>(config.build.free_space_floor_mib * kMib);
   KDBG_ASSIGN_OR_RETURN(sessions_,
                         session::Sessions::Open({.database = *database_,
                                                  .artifacts = *artifacts_,
@@ -378,6 +380,7 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
                                                                 .watcher = *watcher_},
                                                  .gateway = *gateway_,
                                                  .clock = clock_,
+                                                 .copy_room = *copy_room_,
                                                  .guests_directory = paths_.guests,
                                                  .kvm_usable = kvm_.usable,
                                                  .kvm_reason = kvm_.reason,

@@ -388,10 +388,10 @@ void Client::Vanish() {
 
 // gdb prints console output while it waits for a stop; otherwise an error is what it will find as
 // the answer to what it asks next.
-void Client::GiveWay(const std::string& taker) {
-  const std::string why = fmt::format("{} has taken over this guest", taker);
+void Client::GiveWay(std::string_view why) {
   if (phase_ == Phase::kAttached) {
-    Reply(waits_for_stop_ ? "O" + rsp::HexEncode(why + "\n") : ErrorText(why));
+    Reply(waits_for_stop_ ? "O" + rsp::HexEncode(fmt::format("{}\n", why))
+                          : ErrorText(std::string(why)));
   }
   Leave("");
 }

@@ -45,8 +45,8 @@ class Client : public std::enable_shared_from_this<Client> {
   void Vanish();
   // The Door closes, or the client misbehaves.
   void CutOff();
-  // Another takes its place: it is told, and then as if it had detached.
-  void GiveWay(const std::string& taker);
+  // It may not stay: it is told, and then as if it had detached.
+  void GiveWay(std::string_view why);
   // QEMU is gone: what was to be said has been.
   void GuestGone();
   // The Door's word on a client that was let in before its first packet.

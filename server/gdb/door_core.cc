@@ -125,7 +125,7 @@ void DoorCore::Decide(Waiting waiting) {
     const std::string taker = waiting.client->attachment().client;
     taken_over_ = true;
     waiting_.push_front(std::move(waiting));
-    return std::shared_ptr(holder_)->GiveWay(taker);
+    return std::shared_ptr(holder_)->GiveWay(fmt::format("{} has taken over this guest", taker));
   }
   if (holder_) {
     const std::string& holder = holder_->attachment().client;
@@ -139,6 +139,15 @@ void DoorCore::Decide(Waiting waiting) {
   spdlog::info("gdb: {} attached", waiting.client->attachment().client);
   policy_->Attached(waiting.client->attachment());
   waiting.decided(absl::OkStatus());
+}
+
+void DoorCore::AskAgain() {
+  if (closed_ || !holder_) return;
+  const absl::Status admitted = policy_->Admit(holder_->attachment());
+  // Any other refusal is for those who come.
+  if (!absl::IsPermissionDenied(admitted)) return;
+  spdlog::info("gdb: {} may not stay", holder_->attachment().client);
+  std::shared_ptr(holder_)->GiveWay(std::string(admitted.message()));
 }
 
 void DoorCore::SetHolder(std::shared_ptr<Client> client) {

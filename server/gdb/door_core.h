@@ -36,6 +36,7 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   // Close has waited long enough for a stub that does not answer; `cleaned` is not called.
   void GiveUp();
   // See Door.
+  void AskAgain();
   void LeaveAsItIs() { leave_as_it_is_ = true; }
 
   void Add(std::shared_ptr<Client> client);

@@ -44,6 +44,10 @@ void Door::LeaveAsItIs() {
   io_thread_.RunAndWait([this] { core_->LeaveAsItIs(); });
 }
 
+void Door::AskAgain() {
+  asio::post(io_thread_.context(), [core = core_] { core->AskAgain(); });
+}
+
 std::optional<Attachment> Door::holder() const { return core_->holder(); }
 
 DoorCounters Door::counters() const {

@@ -71,6 +71,10 @@ class Door {
   // From now on a client that ends leaves the guest halted if it was: for a daemon that comes back.
   void LeaveAsItIs();
 
+  // Who may attach has changed: the client that holds the guest goes, told why, unless the policy
+  // would admit it still. Returns before that.
+  void AskAgain();
+
   int port() const { return port_; }
   std::optional<Attachment> holder() const;
   DoorCounters counters() const;

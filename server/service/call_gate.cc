@@ -89,8 +89,10 @@ absl::Status NoIdentityError() {
 }
 
 absl::Status RevokedError() {
-  return MakeError(absl::StatusCode::kUnauthenticated, Reason::kUnauthenticated,
-                   "access was revoked: ask an admin");
+  return MakeError(
+      absl::StatusCode::kUnauthenticated, Reason::kUnauthenticated,
+      "your access has changed or was revoked: try again, and if that is refused, ask an "
+      "admin");
 }
 
 absl::Status NotImplemented(const Call& call, std::string_view what) {
@@ -144,6 +146,7 @@ CallGate::CallGate(access::Users& users, access::Grants& grants, const Clock& cl
       limits_(limits),
       tls_(std::move(tls)),
       calls_(limits.call_threads, limits.max_queued_calls),
+      long_calls_(limits.long_call_threads, limits.max_queued_long_calls),
       streams_(limits.stream_threads, static_cast<std::size_t>(limits.max_streams)) {}
 
 std::optional<TlsConnection> CallGate::ConnectionOf(const std::string& peer) const {

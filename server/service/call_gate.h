@@ -90,8 +90,10 @@ class StreamPlace {
 
 struct GateLimits {
   int call_threads = 12;
+  int long_call_threads = 2;
   int stream_threads = 6;
   std::size_t max_queued_calls = 512;
+  std::size_t max_queued_long_calls = 32;
   int max_streams_per_user = 128;
   int max_streams = 2048;
 };
@@ -117,7 +119,8 @@ class CallGate {
   absl::StatusOr<StreamPlace> EnterStream(const Call& call, const std::string& peer,
                                           std::weak_ptr<Turns> turns);
 
-  // The streams of callers who have just become nobody end with UNAUTHENTICATED.
+  // The streams of callers by certificate who have just become nobody, or somebody else, end with
+  // UNAUTHENTICATED.
   void EndStreamsOf(const std::string& user);
 
   // New calls are refused, streams end with UNAVAILABLE (kDraining): clients come back later.
@@ -135,7 +138,9 @@ class CallGate {
     return users_.CouldBe(user) || (tls_ && tls_->users.Has(user));
   }
 
-  Executor& calls() { return calls_; }
+  Executor& calls(const RpcRule& rule) {
+    return rule.length == CallLength::kLong ? long_calls_ : calls_;
+  }
   Executor& streams() { return streams_; }
 
  private:
@@ -162,6 +167,7 @@ class CallGate {
   std::map<std::uint64_t, OpenStream> open_streams_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t next_stream_ ABSL_GUARDED_BY(mutex_) = 1;
   Executor calls_;
+  Executor long_calls_;
   Executor streams_;  // last: its threads use the rest
 };
 

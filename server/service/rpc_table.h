@@ -9,10 +9,14 @@
 
 namespace kdbg::service {
 
+// A call that copies gigabytes must not hold up those that do not.
+enum class CallLength { kShort, kLong };
+
 struct RpcRule {
   std::string_view method;  // "BuildService/GetBuild"
   access::Verb verb;
   access::ResourceKind kind;
+  CallLength length = CallLength::kShort;
 };
 
 inline constexpr RpcRule kRpcTable[] = {
@@ -55,9 +59,11 @@ inline constexpr RpcRule kRpcTable[] = {
     {"SessionService/PauseSession", access::Verb::kControl, access::ResourceKind::kSession},
     {"SessionService/ResumeSession", access::Verb::kControl, access::ResourceKind::kSession},
     {"SessionService/ResetSession", access::Verb::kControl, access::ResourceKind::kSession},
-    {"SessionService/SaveSession", access::Verb::kControl, access::ResourceKind::kSession},
+    {"SessionService/SaveSession", access::Verb::kControl, access::ResourceKind::kSession,
+     CallLength::kLong},
     {"SessionService/RestoreSession", access::Verb::kCreate, access::ResourceKind::kSession},
-    {"SessionService/DumpSession", access::Verb::kControl, access::ResourceKind::kSession},
+    {"SessionService/DumpSession", access::Verb::kControl, access::ResourceKind::kSession,
+     CallLength::kLong},
     {"SessionService/ShareSession", access::Verb::kShare, access::ResourceKind::kSession},
     {"SessionService/ReadConsole", access::Verb::kRead, access::ResourceKind::kSession},
     {"SessionService/AttachConsole", access::Verb::kControl, access::ResourceKind::kSession},

@@ -37,7 +37,7 @@ std::string HostName() {
 }  // namespace
 
 ServerServiceImpl::ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
-                                     const session::Sessions& sessions, const Clock& clock)
+                                     session::Sessions& sessions, const Clock& clock)
     : gate_(gate),
       facts_(std::move(facts)),
       builds_(builds),
@@ -156,6 +156,7 @@ grpc::ServerUnaryReactor* ServerServiceImpl::Drain(Context* context,
                                           kLongestReason));
         }
         gate_.SetClosed(request->reason());
+        sessions_.SetHeld(true);
         builds_.SetHeld(request->running() == v1::DrainRequest::REQUEUE);
         return ReportDrain(response);
       });
@@ -165,6 +166,7 @@ grpc::ServerUnaryReactor* ServerServiceImpl::Undrain(Context* context, const v1:
                                                      v1::DrainReport* response) {
   return RunUnary(gate_, context, Rpc("ServerService/Undrain"), [this, response](Call& call) {
     KDBG_RETURN_IF_ERROR(call.CheckCollection());
+    sessions_.SetHeld(false);
     builds_.SetHeld(false);
     gate_.SetClosed(std::nullopt);
     return ReportDrain(response);

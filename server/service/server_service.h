@@ -37,7 +37,7 @@ struct ServerFacts {
 class ServerServiceImpl final : public v1::ServerService::CallbackService {
  public:
   ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
-                    const session::Sessions& sessions, const Clock& clock);
+                    session::Sessions& sessions, const Clock& clock);
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
@@ -57,7 +57,7 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
   CallGate& gate_;
   const ServerFacts facts_;
   build::Builds& builds_;
-  const session::Sessions& sessions_;
+  session::Sessions& sessions_;
   const Clock& clock_;
   const absl::Duration start_;
 };

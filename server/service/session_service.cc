@@ -57,6 +57,16 @@ absl::StatusOr<session::SessionRecord> SessionServiceImpl::Find(Call& call,
   return session;
 }
 
+// A session that is gone ends its streams in their own way.
+StandingRight SessionServiceImpl::RightTo(Call& call, const std::string& id, Waker waker) {
+  const auto flag = std::make_shared<ChangeFlag>(std::move(waker));
+  auto changes = sessions_.Subscribe(id, [flag](const session::SessionRecord&) { flag->Raise(); });
+  return StandingRight(flag, std::move(changes), [this, &call, id] {
+    const auto session = sessions_.Get(id);
+    return session.ok() ? call.Check(ResourceOf(*session, call.user())) : absl::OkStatus();
+  });
+}
+
 absl::StatusOr<build::BuildRecord> SessionServiceImpl::ChooseBuild(
     const Call& call, const std::string& name, build::BuildKind kind,
     std::optional<Architecture> architecture) const {
@@ -167,8 +177,10 @@ grpc::ServerWriteReactor<v1::Session>* SessionServiceImpl::WatchSession(
         const auto flag = std::make_shared<ChangeFlag>(std::move(waker));
         auto changes = sessions_.Subscribe(
             session.id, [flag](const session::SessionRecord&) { flag->Raise(); });
-        const auto load = [this, id = session.id](v1::Session* next) -> absl::StatusOr<bool> {
+        const auto load = [this, &call,
+                           id = session.id](v1::Session* next) -> absl::StatusOr<bool> {
           KDBG_ASSIGN_OR_RETURN(const session::SessionRecord now, sessions_.Get(id));
+          KDBG_RETURN_IF_ERROR(call.Check(ResourceOf(now, call.user())));
           *next = ToMessage(now);
           return session::IsFinal(now.state);
         };
@@ -343,21 +355,27 @@ grpc::ServerWriteReactor<v1::ConsoleChunk>* SessionServiceImpl::ReadConsole(
       [this, request](Call& call,
                       Waker waker) -> absl::StatusOr<std::unique_ptr<Feed<v1::ConsoleChunk>>> {
         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
-        return MakeConsoleFeed(sessions_, session.id, *request, std::move(waker));
+        return std::make_unique<GuardedFeed<v1::ConsoleChunk>>(
+            RightTo(call, session.id, waker),
+            MakeConsoleFeed(sessions_, session.id, *request, waker));
       });
 }
 
 grpc::ServerBidiReactor<v1::AttachConsoleRequest, v1::ConsoleChunk>*
 SessionServiceImpl::AttachConsole(Context* context) {
   using Stream = DuplexStream<v1::AttachConsoleRequest, v1::ConsoleChunk>;
-  return Stream::Start(gate_, context, Rpc("SessionService/AttachConsole"),
-                       [this](Call& call, const v1::AttachConsoleRequest& first,
-                              Waker waker) -> absl::StatusOr<std::unique_ptr<ConsoleTalk>> {
-                         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
-                                               Find(call, first.start().name()));
-                         return MakeConsoleTalk(sessions_, console_seats_, session.id, call.user(),
-                                                first.start(), std::move(waker));
-                       });
+  return Stream::Start(
+      gate_, context, Rpc("SessionService/AttachConsole"),
+      [this](Call& call, const v1::AttachConsoleRequest& first,
+             Waker waker) -> absl::StatusOr<std::unique_ptr<ConsoleTalk>> {
+        KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session,
+                              Find(call, first.start().name()));
+        StandingRight right = RightTo(call, session.id, waker);
+        KDBG_ASSIGN_OR_RETURN(auto talk, MakeConsoleTalk(sessions_, console_seats_, session.id,
+                                                         call.user(), first.start(), waker));
+        return std::make_unique<GuardedTalk<v1::AttachConsoleRequest, v1::ConsoleChunk>>(
+            std::move(right), std::move(talk));
+      });
 }
 
 grpc::ServerBidiReactor<v1::GdbClientFrame, v1::GdbServerFrame>* SessionServiceImpl::AttachGdb(
@@ -374,8 +392,12 @@ grpc::ServerBidiReactor<v1::GdbClientFrame, v1::GdbServerFrame>* SessionServiceI
           KDBG_RETURN_IF_ERROR(
               call.CheckAlso(access::Verb::kShare, ResourceOf(session, call.user())));
         }
+        StandingRight right = RightTo(call, session.id, waker);
         KDBG_ASSIGN_OR_RETURN(auto door, sessions_.door(session.id));
-        return MakeGdbTalk(std::move(door), call.user(), first.start(), std::move(waker));
+        KDBG_ASSIGN_OR_RETURN(auto talk,
+                              MakeGdbTalk(std::move(door), call.user(), first.start(), waker));
+        return std::make_unique<GuardedTalk<v1::GdbClientFrame, v1::GdbServerFrame>>(
+            std::move(right), std::move(talk));
       });
 }
 

@@ -10,6 +10,7 @@
 #include "server/build/builds.h"
 #include "server/service/call_gate.h"
 #include "server/service/console_streams.h"
+#include "server/service/standing_right.h"
 #include "server/session/sessions.h"
 
 namespace kdbg::service {
@@ -58,6 +59,8 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
  private:
   // Found, and the caller may do to it what the call does.
   absl::StatusOr<session::SessionRecord> Find(Call& call, const std::string& name);
+  // For a stream of `call`, which outlives it, about a session that Find has found.
+  StandingRight RightTo(Call& call, const std::string& id, Waker waker);
   absl::Status CheckInputs(const Call& call, const store::Artifact& saved) const;
   absl::Status Restore(Call& call, const v1::RestoreSessionRequest& request, v1::Session* response);
   absl::Status Create(Call& call, const v1::CreateSessionRequest& request, v1::Session* response);

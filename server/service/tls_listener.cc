@@ -266,6 +266,8 @@ class TlsListener::Impl {
         co_return;
       }
       place = std::make_unique<Place>(connections_by_user_, connections_, user);
+      // A call may last for days; who is connected now comes again with a renewed certificate.
+      lifetime = CloseAfter(claim->expire_time - absl::Now(), stream);
     } else {
       lifetime = CloseAfter(limits_.stranger_lifetime, stream);
     }

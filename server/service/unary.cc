@@ -16,7 +16,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
       : gate_(gate), context_(context), rule_(rule), body_(std::move(body)) {}
 
   void Start() {
-    if (gate_.calls().TryRun([this] { Finish(ToGrpcStatus(Run())); })) return;
+    if (gate_.calls(rule_).TryRun([this] { Finish(ToGrpcStatus(Run())); })) return;
     Finish(ToGrpcStatus(MakeError(absl::StatusCode::kResourceExhausted, Reason::kTooManyCalls,
                                   "the server has too many calls waiting: try again in a moment",
                                   {}, absl::Seconds(1))));

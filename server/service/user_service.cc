@@ -56,6 +56,7 @@ grpc::ServerUnaryReactor* UserServiceImpl::CreateEnrollment(
         }
         KDBG_ASSIGN_OR_RETURN(const access::OneTimeCode code,
                               parts_.enrolled.Invite(user, role, ttl));
+        if (code.role_changed) parts_.gate.EndStreamsOf(user);
         response->set_user(user);
         response->set_code(ToString(EnrollmentCode{
             .secret = code.secret, .fingerprint = parts_.keys->Current()->fingerprint}));

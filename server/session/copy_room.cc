@@ -8,11 +8,20 @@
 
 namespace kdbg::session {
 
-absl::Status CheckRoom(const std::filesystem::path& directory, std::int64_t memory_mib) {
+absl::StatusOr<CopyRoom::Place> CopyRoom::Take(const std::filesystem::path& directory,
+                                               std::int64_t memory_mib) {
   constexpr std::int64_t kCopies = 2;
+  const std::int64_t bytes = kCopies * (memory_mib << 20);
+  absl::MutexLock lock(&mutex_);
   KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(directory));
-  if (disk.free_bytes > kCopies * (memory_mib << 20)) return absl::OkStatus();
-  return DiskError(ENOSPC, "copy a guest's memory into", directory);
+  if (disk.free_bytes < taken_bytes_ + bytes + floor_bytes_) {
+    return DiskError(ENOSPC, "copy a guest's memory into", directory);
+  }
+  taken_bytes_ += bytes;
+  return Place(this, [this, bytes](const void*) {
+    absl::MutexLock leave_lock(&mutex_);
+    taken_bytes_ -= bytes;
+  });
 }
 
 }  // namespace kdbg::session

@@ -26,9 +26,10 @@ absl::StatusOr<store::Artifact> DumpMemory(LiveSession& session, std::string_vie
   const SessionRecord record = session.Snapshot();
   KDBG_ASSIGN_OR_RETURN(const store::Artifact kernel,
                         parts.artifacts.Get(record.request.kernel_artifact));
+  KDBG_ASSIGN_OR_RETURN(const CopyRoom::Place place,
+                        parts.copy_room.Take(parts.guests_directory, record.request.memory_mib));
   UniqueFd dumped;
   KDBG_RETURN_IF_ERROR(session.WhileHalted([&](guest::Guest& guest) -> absl::Status {
-    KDBG_RETURN_IF_ERROR(CheckRoom(guest.spec().directory, guest.spec().memory_mib));
     KDBG_ASSIGN_OR_RETURN(dumped, guest.DumpMemory(format));
     return absl::OkStatus();
   }));

@@ -150,6 +150,7 @@ class LiveSession final : public gdb::ClientPolicy {
   SessionRecord record_ ABSL_GUARDED_BY(mutex_);
   Notes notes_ ABSL_GUARDED_BY(mutex_);
   std::string end_reason_ ABSL_GUARDED_BY(mutex_);  // set: it must end
+  bool expired_ ABSL_GUARDED_BY(mutex_) = false;    // what is to be done before the end has begun
   bool leaving_ ABSL_GUARDED_BY(mutex_) = false;
   bool copying_ ABSL_GUARDED_BY(mutex_) = false;                   // see WhileHalted
   std::optional<gdb::ReservedPort> port_ ABSL_GUARDED_BY(mutex_);  // until the end; doors share it

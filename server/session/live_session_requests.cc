@@ -15,7 +15,7 @@ namespace kdbg::session {
 absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
   {
     absl::MutexLock lock(&mutex_);
-    if (!end_reason_.empty()) return NotNow("be renewed");
+    if (!end_reason_.empty() || expired_) return NotNow("be renewed");
   }
   Update(Keep::kStored, [&](SessionRecord& record) {
     record.expires_soon = false;
@@ -37,6 +37,7 @@ absl::StatusOr<SessionRecord> LiveSession::Share(const SessionShare& share) {
   });
   const SessionRecord record = Snapshot();
   admission_.Know(record);
+  if (const auto entrance = door(); entrance.ok()) (*entrance)->AskAgain();
   return record;
 }
 
@@ -120,6 +121,14 @@ absl::Status LiveSession::WhileHalted(absl::FunctionRef<absl::Status(guest::Gues
 
 absl::Status LiveSession::NotNow(std::string_view what) const {
   const std::string state(ToString(record_.state));
+  if (expired_) {
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
+        fmt::format("sessions/{} cannot {}: its lease has run out, and it ends when its "
+                    "memory has been dumped",
+                    record_.id, what),
+        {{"resource", fmt::format("sessions/{}", record_.id)}, {"state", state}});
+  }
   if (copying_) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, Reason::kWrongState,

@@ -44,9 +44,10 @@ absl::StatusOr<store::Artifact> Sessions::Impl::Save(std::string_view id, std::s
     std::error_code ignored;
     std::filesystem::remove_all(folder, ignored);
   };
+  KDBG_ASSIGN_OR_RETURN(const CopyRoom::Place place,
+                        parts_.copy_room.Take(parts_.guests_directory, record.request.memory_mib));
   std::string emulator;
   KDBG_RETURN_IF_ERROR(session->WhileHalted([&](guest::Guest& guest) -> absl::Status {
-    KDBG_RETURN_IF_ERROR(CheckRoom(folder.parent_path(), record.request.memory_mib));
     KDBG_RETURN_IF_ERROR(MakeDirectories(folder, 0700));
     KDBG_ASSIGN_OR_RETURN(emulator,
                           parts_.guest_host.hypervisor.EmulatorVersion(guest.spec().architecture));
@@ -72,7 +73,15 @@ absl::StatusOr<store::Artifact> Sessions::Impl::Save(std::string_view id, std::s
   absl::StatusOr<store::Artifact> published;
   KDBG_RETURN_IF_ERROR(parts_.database.Write([&](state::Transaction& transaction) {
     published = parts_.artifacts.Publish(transaction, saved);
-    return published.status();
+    KDBG_RETURN_IF_ERROR(published.status());
+    // Without them it is of no use.
+    for (const std::string& input :
+         {record.request.kernel_artifact, record.request.initramfs_artifact}) {
+      if (input.empty()) continue;
+      KDBG_RETURN_IF_ERROR(
+          parts_.artifacts.Pin(transaction, input, fmt::format("artifact {}", published->id)));
+    }
+    return absl::OkStatus();
   }));
   return published;
 }

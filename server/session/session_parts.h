@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "server/guest/guest.h"
 #include "server/host/identity.h"
+#include "server/session/copy_room.h"
 #include "server/session/sessions.h"
 
 namespace kdbg::session {
@@ -23,6 +24,7 @@ struct Sessions::Parts {
   guest::GuestHost guest_host;
   gdb::Gateway& gateway;
   const Clock& clock;
+  CopyRoom& copy_room;
   std::filesystem::path guests_directory;  // one folder per session: console log and sockets
   bool kvm_usable = false;
   std::string kvm_reason;  // why not

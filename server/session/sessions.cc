@@ -163,7 +163,9 @@ void Sessions::Impl::OnLeaseEnd(const std::string& id) {
   const auto session = Live(id);
   if (!session.ok()) return;
   if (const absl::Duration more = MoreByUse(**session); more > absl::ZeroDuration()) {
-    if ((*session)->Renew(more).ok()) leases_.Set(id, more);
+    // Before anybody can see the new end, so that it is one by then.
+    leases_.Set(id, more);
+    if (!(*session)->Renew(more).ok()) leases_.Remove(id);
     return;
   }
   spdlog::info("session {} of {}: its lease ended", id, (*session)->Snapshot().owner);
@@ -236,8 +238,10 @@ absl::StatusOr<SessionRecord> Sessions::Impl::Renew(std::string_view id,
                     "(the hard maximum is {} from its start)",
                     absl::FormatDuration(left), absl::FormatDuration(limits_.maximum_ttl)));
   }
-  KDBG_ASSIGN_OR_RETURN(SessionRecord record, session->Renew(wanted));
+  // Before anybody can see the new end, so that it is one by then.
   leases_.Set(id, wanted);
+  absl::StatusOr<SessionRecord> record = session->Renew(wanted);
+  if (!record.ok()) leases_.Remove(id);
   return record;
 }
 
@@ -271,6 +275,8 @@ std::vector<SessionRecord> Sessions::List(const ListQuery& query) const {
 }
 
 absl::Status Sessions::Delete(std::string_view id) { return impl_->Delete(id); }
+
+void Sessions::SetHeld(bool held) { impl_->SetHeld(held); }
 
 absl::StatusOr<SessionRecord> Sessions::Renew(std::string_view id,
                                               std::optional<absl::Duration> ttl) {

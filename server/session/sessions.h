@@ -127,6 +127,9 @@ class Sessions {
   absl::StatusOr<SessionRecord> Restore(std::string_view owner, const RestoreRequest& request,
                                         IfFull if_full = IfFull::kRefuse);
 
+  // While held, nobody who waits is started and no guest is made ahead; those that were made go.
+  void SetHeld(bool held);
+
   // Called with every new state of the session until destroyed, from a thread of ours, never under
   // a lock.
   using Listener = std::function<void(const SessionRecord&)>;

@@ -46,6 +46,8 @@ class Sessions::Impl {
   absl::StatusOr<SessionRecord> Renew(std::string_view id, std::optional<absl::Duration> ttl);
   absl::StatusOr<SessionRecord> Share(std::string_view id, const SessionShare& share);
 
+  void SetHeld(bool held);
+
   // save.cc
   absl::StatusOr<store::Artifact> Save(std::string_view id, std::string_view caller);
   absl::StatusOr<SessionRecord> Restore(std::string_view owner, const RestoreRequest& request,
@@ -113,6 +115,7 @@ class Sessions::Impl {
   WarmPool warm_guests_;
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, std::shared_ptr<LiveSession>, std::less<>> live_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::string> ended_ ABSL_GUARDED_BY(mutex_);  // of live_, oldest first
   std::map<std::string, Waiting, std::less<>> waiting_ ABSL_GUARDED_BY(mutex_);

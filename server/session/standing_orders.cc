@@ -23,7 +23,7 @@ void LiveSession::Expire() {
     const bool has_memory =
         record_.state == SessionState::kReady || record_.state == SessionState::kCrashed;
     if (record_.request.on_expiry == OnExpiry::kDump && has_memory && end_reason_.empty()) {
-      notes_.expired = true;
+      expired_ = notes_.expired = true;
       return;
     }
   }

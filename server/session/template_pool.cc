@@ -114,6 +114,12 @@ TemplatePool::Starting::~Starting() {
   if (--found->second == 0) pool_.starting_.erase(found);
 }
 
+void TemplatePool::SetHeld(bool held) {
+  absl::MutexLock lock(&mutex_);
+  held_ = held;
+  if (held) cancel_.request_stop();
+}
+
 std::vector<std::string> TemplatePool::LockedKeys() const {
   std::vector<std::string> keys;
   for (const auto& [key, entry] : entries_) {
@@ -163,6 +169,7 @@ bool TemplatePool::HasWork() { return stopping_ || NextWanted() != entries_.end(
 
 TemplatePool::Entries::iterator TemplatePool::NextWanted() {
   auto next = entries_.end();
+  if (held_) return next;
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     const auto& wanted = entry->second.wanted;
     if (!wanted || starting_.contains(wanted->maker.owner)) continue;

@@ -76,6 +76,9 @@ class TemplatePool {
     const std::string owner_;
   };
 
+  // While held none is made; the one that is being made is given up, and still wanted.
+  void SetHeld(bool held);
+
   // Keys of the templates that are there.
   std::vector<std::string> Keys() const;
   // Until `wanted` holds of them, at most `timeout`; whether it does. For tests.
@@ -112,6 +115,7 @@ class TemplatePool {
   const Settings settings_;
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
   std::int64_t counter_ ABSL_GUARDED_BY(mutex_) = 0;
   Entries entries_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int, std::less<>> starting_ ABSL_GUARDED_BY(mutex_);  // by owner

@@ -121,7 +121,7 @@ void Sessions::Impl::StartWhoCan() {
     std::optional<Waiting> next;
     {
       absl::MutexLock lock(&mutex_);
-      if (stopping_) return;
+      if (stopping_ || held_) return;
       const auto id = line_.Next(limits_.quota, held);
       if (!id) break;
       line_.Remove(*id);
@@ -171,6 +171,17 @@ bool Sessions::Impl::DeleteWaiting(std::string_view id) {
   TellWaiting();
   StartWhoCan();  // it may have held up others
   return true;
+}
+
+void Sessions::Impl::SetHeld(bool held) {
+  templates_.SetHeld(held);
+  warm_guests_.SetHeld(held);
+  absl::MutexLock admission_lock(&admission_mutex_);
+  {
+    absl::MutexLock lock(&mutex_);
+    held_ = held;
+  }
+  StartWhoCan();
 }
 
 // Everybody's place may have moved.

@@ -90,6 +90,11 @@ std::optional<MadeGuest> WarmPool::Take(const guest::GuestSpec& guest,
   return taken;
 }
 
+void WarmPool::SetHeld(bool held) {
+  absl::MutexLock lock(&mutex_);
+  held_ = held;
+}
+
 bool WarmPool::Await(std::size_t count, absl::Duration timeout) const {
   absl::MutexLock lock(&mutex_);
   const auto there = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
@@ -156,7 +161,7 @@ std::map<std::string, std::size_t> WarmPool::Targets() const {
   std::int64_t left = settings_.memory_mib;
   for (const auto* known : recent) {
     const auto fit = static_cast<std::size_t>(left / known->second.guest.memory_mib);
-    const std::size_t count = known->second.failed ? 0 : std::min(kMostOfAKind, fit);
+    const std::size_t count = held_ || known->second.failed ? 0 : std::min(kMostOfAKind, fit);
     targets[known->first] = count;
     left -= static_cast<std::int64_t>(count) * known->second.guest.memory_mib;
   }

@@ -42,6 +42,9 @@ class WarmPool {
   // its place. nullopt: none is ready.
   std::optional<MadeGuest> Take(const guest::GuestSpec& guest, const guest::StopPoint& stop);
 
+  // While held there are none: those that are ready go.
+  void SetHeld(bool held);
+
   // Until `count` are ready, at most `timeout`; whether they are. For tests.
   bool Await(std::size_t count, absl::Duration timeout) const;
 
@@ -72,6 +75,7 @@ class WarmPool {
   const Settings settings_;
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
   std::int64_t counter_ ABSL_GUARDED_BY(mutex_) = 0;
   Kinds kinds_ ABSL_GUARDED_BY(mutex_);
   std::deque<MadeGuest> surplus_ ABSL_GUARDED_BY(mutex_);  // to be ended

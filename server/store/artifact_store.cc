@@ -56,6 +56,11 @@ constexpr state::Migration kMigrations[] = {
       ALTER TABLE artifacts ADD COLUMN last_used_time INTEGER NOT NULL DEFAULT 0;
       UPDATE artifacts SET last_used_time = create_time;
     )sql"},
+    {"artifacts", 3, R"sql(
+      CREATE TRIGGER pins_go_with_their_artifact AFTER DELETE ON artifacts BEGIN
+        DELETE FROM artifact_pins WHERE holder = 'artifact ' || old.id;
+      END;
+    )sql"},
 };
 
 constexpr std::string_view kColumns =
@@ -283,7 +288,10 @@ absl::Status ArtifactStore::Delete(std::string_view id) {
       const std::string holders = fmt::format("{}", fmt::join(artifact->pins, ", "));
       return MakeError(
           absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
-          fmt::format("artifact {} is kept by {}; unpin it or end the session first", id, holders),
+          fmt::format(
+              "artifact {} is kept by {}; unpin it, delete that artifact or end the session "
+              "first",
+              id, holders),
           {{"holder", holders}});
     }
     return transaction.Execute("DELETE FROM artifacts WHERE id = ?", id).status();

@@ -47,7 +47,7 @@ struct Artifact {
   std::vector<ArtifactFile> files;  // ordered by path
   absl::Time create_time;
   absl::Time last_used_time;      // published, answered with, pinned, let go of, read
-  std::vector<std::string> pins;  // holders: "user alice", "session vm-k3v9x2qf"
+  std::vector<std::string> pins;  // holders: "user alice", "session vm-k3v9x2qf", "artifact a-..."
   std::map<std::string, std::string> attributes;
   std::int64_t sequence = 0;  // grows with each artifact; for paging
 
@@ -100,7 +100,8 @@ class ArtifactStore {
   // Deletes it when it is not pinned and was not used after `last_used_time`; whether it has.
   absl::StatusOr<bool> DeleteUnused(std::string_view id, absl::Time last_used_time);
 
-  // Idempotent both. Pin: NOT_FOUND when there is no such artifact.
+  // Idempotent both. Pin: NOT_FOUND when there is no such artifact. The holder "artifact ID" goes
+  // with that artifact.
   absl::Status Pin(state::Transaction& transaction, std::string_view id, std::string_view holder);
   absl::Status Unpin(state::Transaction& transaction, std::string_view id, std::string_view holder);
 

@@ -109,8 +109,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   watcher_ = Need(guest::IoWatcher::Start(), "watcher");
   session_parts_ = std::make_unique<session::Sessions::Parts>(session::Sessions::Parts{
       *database_, *artifacts_, *blobs_, guest::GuestHost{hypervisor_, io_thread_, *watcher_},
-      gateway_, clock_, root / "guests", false, "not in tests", OwnIdentity, root / "templates",
-      [](const std::string&) { return std::optional<uid_t>(); }});
+      gateway_, clock_, copy_room_, root / "guests", false, "not in tests", OwnIdentity,
+      root / "templates", [](const std::string&) { return std::optional<uid_t>(); }});
   session::SessionLimits session_limits;
   session_limits.first_port = 24000;
   session_limits.last_port = 24999;

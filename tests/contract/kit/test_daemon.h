@@ -139,6 +139,7 @@ class TestDaemon {
   std::unique_ptr<guest::IoWatcher> watcher_;
   gdb::IoThread io_thread_;
   gdb::Gateway gateway_{io_thread_};
+  session::CopyRoom copy_room_{0};
   std::unique_ptr<session::Sessions::Parts> session_parts_;
   std::unique_ptr<session::Sessions> sessions_;
   std::unique_ptr<access::EnrolledUsers> enrolled_;

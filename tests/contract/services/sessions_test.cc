@@ -407,6 +407,57 @@ TEST_F(SessionsTest, AColleagueReadsOrControlsWhatIsSharedUntilItIsTakenBack) {
   EXPECT_EQ(share(alice_, "bob", Share::ACCESS_UNSPECIFIED), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(SessionsTest, AShareThatIsTakenBackEndsTheStreamsItAllowed) {
+  daemon_.SeedKernel("alice");
+  const std::string name = CreateReady(alice_);
+  const auto share = [&](auto access) {
+    grpc::ClientContext context;
+    v1::ShareSessionRequest request;
+    request.set_name(name);
+    request.mutable_share()->set_user("bob");
+    request.mutable_share()->set_access(access);
+    v1::Session session;
+    ASSERT_TRUE(alice_.sessions->ShareSession(&context, request, &session).ok());
+  };
+  share(v1::Session::Share::CONTROL);
+  grpc::ClientContext watch_context;
+  v1::GetSessionRequest get;
+  get.set_name(name);
+  const auto watch = bob_.sessions->WatchSession(&watch_context, get);
+  v1::Session seen;
+  ASSERT_TRUE(watch->Read(&seen));
+  grpc::ClientContext console_context;
+  const ConsoleStream console = bob_.sessions->AttachConsole(&console_context);
+  v1::AttachConsoleRequest begin;
+  begin.mutable_start()->set_name(name);
+  ASSERT_TRUE(console->Write(begin));
+  daemon_.Print(IdOf(name), "login:");
+  v1::ConsoleChunk chunk;
+  ASSERT_TRUE(console->Read(&chunk));
+  grpc::ClientContext gdb_context;
+  const GdbStream gdb = bob_.sessions->AttachGdb(&gdb_context);
+  v1::GdbClientFrame frame;
+  frame.mutable_start()->set_name(name);
+  ASSERT_TRUE(gdb->Write(frame));
+  frame.set_rsp("$?#3f");
+  ASSERT_TRUE(gdb->Write(frame));
+  v1::GdbServerFrame answer;
+  ASSERT_TRUE(gdb->Read(&answer));
+
+  share(v1::Session::Share::READ);
+  while (gdb->Read(&answer)) {
+  }
+  EXPECT_EQ(FromGrpcStatus(gdb->Finish()).code(), absl::StatusCode::kPermissionDenied);
+  while (console->Read(&chunk)) {
+  }
+  EXPECT_EQ(FromGrpcStatus(console->Finish()).code(), absl::StatusCode::kPermissionDenied);
+
+  share(v1::Session::Share::NONE);
+  while (watch->Read(&seen)) {
+  }
+  EXPECT_EQ(FromGrpcStatus(watch->Finish()).code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(SessionsTest, OnlyWhoMaySeeASavedStateGoesOnFromIt) {
   daemon_.SeedKernel("alice");
   v1::SaveSessionRequest save;

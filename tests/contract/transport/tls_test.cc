@@ -181,6 +181,50 @@ TEST(TlsTest, ARevokedUserIsRefusedAtTheNextCallAndTheirStreamsEnd) {
   EXPECT_TRUE(GetInfo(dave).ok());
 }
 
+TEST(TlsTest, AnotherRoleEndsTheStreamsThatBeganWithTheOldOne) {
+  TlsServer server;
+  server.sessions().messages = 1;
+  server.sessions().afterwards = service::Pull::kWait;
+  const auto carol = server.Connect(server.NewUser("carol"));
+  grpc::ClientContext context;
+  SetDeadline(context);
+  const auto watch = v1::SessionService::NewStub(carol)->WatchSession(&context, {});
+  v1::Session session;
+  ASSERT_TRUE(watch->Read(&session));
+  const auto enrol = [&](const std::string& role) {
+    grpc::ClientContext admin_context;
+    v1::CreateEnrollmentRequest request;
+    request.set_user("users/carol");
+    request.set_role(role);
+    v1::Enrollment enrollment;
+    return v1::UserService::NewStub(server.AsAdmin())
+        ->CreateEnrollment(&admin_context, request, &enrollment);
+  };
+  ASSERT_TRUE(enrol("user").ok());  // as it was
+  EXPECT_TRUE(GetInfo(carol).ok());
+  ASSERT_TRUE(enrol("viewer").ok());
+  EXPECT_FALSE(watch->Read(&session));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(GetInfo(carol)->role(), "viewer");
+}
+
+TEST(TlsTest, AConnectionEndsWithTheCertificateThatMadeIt) {
+  TlsServerOptions options;
+  options.settings.certificate_lifetime = absl::Seconds(4);
+  TlsServer server(options);
+  server.sessions().messages = 1;
+  server.sessions().afterwards = service::Pull::kWait;
+  const auto carol = server.Connect(server.NewUser("carol"));
+  grpc::ClientContext context;
+  SetDeadline(context);
+  const auto watch = v1::SessionService::NewStub(carol)->WatchSession(&context, {});
+  v1::Session session;
+  ASSERT_TRUE(watch->Read(&session));
+  EXPECT_FALSE(watch->Read(&session));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(static_cast<int>(GetInfo(carol).status().code()), kNoPeer);
+}
+
 TEST(TlsTest, ACertificateRenewsItselfOverTheConnectionItMade) {
   TlsServer server;
   const auto carol = server.Connect(server.NewUser("carol"));

@@ -540,6 +540,23 @@ TEST_F(StreamTest, WhoMayNotComeInTakesNothingOver) {
   EXPECT_EQ(first.Ask("m0,1"), "5a");
 }
 
+TEST_F(StreamTest, AHolderWhoMayNotStayIsToldAndItsBreakpointsGo) {
+  GdbClient holder(door_->port());
+  holder.Attach();
+  EXPECT_EQ(holder.Ask("Z0,1000,1"), "OK");
+  door_->AskAgain();
+  EXPECT_EQ(holder.Ask("m0,1"), "5a") << "it may stay";
+  policy_.Refuse(absl::FailedPreconditionError("nobody may come in now"));
+  door_->AskAgain();
+  EXPECT_EQ(holder.Ask("m0,1"), "5a");
+  policy_.Refuse(absl::PermissionDeniedError("this session is alice's"));
+  door_->AskAgain();
+  EXPECT_EQ(holder.Read(), "E.this session is alice's");
+  EXPECT_EQ(holder.Read(), std::nullopt);
+  EXPECT_TRUE(policy_.WaitForDetach());
+  ExpectCleanAndRunning();
+}
+
 TEST_F(StreamTest, DroppingItIsVanishing) {
   {
     auto stream = Attach("alice");

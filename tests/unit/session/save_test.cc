@@ -57,6 +57,27 @@ TEST_F(SaveTest, SeveralSessionsGoOnFromOneStateWhichTheyPin) {
   EXPECT_EQ(hypervisor_.created().back().beginning, vm::Beginning::kLoadedState);
 }
 
+TEST_F(SaveTest, AStateKeepsTheKernelItNeedsUntilItGoes) {
+  const std::string id = CreateReady();
+  const store::Artifact saved = Save(id);
+  ASSERT_TRUE(sessions_->Delete(id).ok());
+  AwaitState(id, SessionState::kEnded);
+  EXPECT_THAT(PinsOfKernel(), ::testing::ElementsAre("artifact " + saved.id));
+  EXPECT_TRUE(HasReason(artifacts_->Delete(request_.kernel_artifact), Reason::kHolderBusy));
+  ASSERT_TRUE(artifacts_->Delete(saved.id).ok());
+  EXPECT_THAT(PinsOfKernel(), ::testing::IsEmpty());
+}
+
+TEST_F(SaveTest, WithoutRoomForTheCopyTheGuestIsNotTouched) {
+  CopyRoom& room = copy_room_;
+  const std::int64_t all = std::filesystem::space(root_).available >> 21;
+  const auto most = room.Take(root_, all - 16);
+  ASSERT_TRUE(most.ok()) << most.status();
+  const std::string id = CreateReady();
+  const auto refused = sessions_->Save(id, "alice");
+  EXPECT_TRUE(HasReason(refused.status(), Reason::kDiskFull)) << refused.status();
+}
+
 TEST_F(SaveTest, ResetBringsARestoredSessionBackToTheState) {
   const auto restored = Restore(Save(CreateReady()));
   AwaitState(restored->id, SessionState::kReady);

@@ -73,6 +73,7 @@ class SessionsTest : public ::testing::Test {
          .guest_host = {.hypervisor = hypervisor_, .io_thread = io_thread_, .watcher = *watcher_},
          .gateway = gateway_,
          .clock = clock_,
+         .copy_room = copy_room_,
          .guests_directory = root_ / "guests",
          .kvm_usable = false,
          .kvm_reason = "none here",
@@ -161,6 +162,7 @@ class SessionsTest : public ::testing::Test {
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
   std::unique_ptr<guest::IoWatcher> watcher_;
+  CopyRoom copy_room_{0};
   SessionLimits limits_;
   SessionRequest request_;
   std::unique_ptr<Sessions> sessions_;

@@ -219,6 +219,17 @@ TEST_F(QuotaOfSessionsTest, WhoWaitsStartsWhenThereIsRoom) {
             SessionState::kQueued);
 }
 
+TEST_F(QuotaOfSessionsTest, WhileHeldNobodyWhoWaitsIsStarted) {
+  const std::string holder = CreateReady();
+  const SessionRecord waiting = CreateOrWait();
+  sessions_->SetHeld(true);
+  ASSERT_TRUE(sessions_->Delete(holder).ok());
+  AwaitState(holder, SessionState::kEnded);
+  EXPECT_EQ(sessions_->Get(waiting.id)->state, SessionState::kQueued);
+  sessions_->SetHeld(false);
+  EXPECT_EQ(AwaitState(waiting.id, SessionState::kReady).state, SessionState::kReady);
+}
+
 TEST_F(QuotaOfSessionsTest, WhoLeavesTheQueueHoldsNothing) {
   CreateReady();
   const SessionRecord waiting = CreateOrWait();

@@ -113,6 +113,20 @@ TEST_F(StandingOrdersTest, AnExpiryIsDumpedBeforeTheEnd) {
   ExpectDump(ended);
 }
 
+TEST_F(StandingOrdersTest, ALeaseThatHasRunOutIsNotRenewedWhileItIsDumped) {
+  request_.on_expiry = OnExpiry::kDump;
+  request_.ttl = absl::Minutes(10);
+  const std::string id = CreateReady();
+  absl::Status renewed;
+  hypervisor_.on_dump = [&](std::string_view) {
+    renewed = sessions_->Renew(id, std::nullopt).status();
+  };
+  Advance(absl::Minutes(10));
+  AwaitState(id, SessionState::kEnded);
+  EXPECT_TRUE(HasReason(renewed, Reason::kWrongState)) << renewed;
+  EXPECT_THAT(std::string(renewed.message()), HasSubstr("its lease has run out"));
+}
+
 TEST_F(StandingOrdersTest, AnEndThatIsAskedForIsNotDumped) {
   request_.on_expiry = OnExpiry::kDump;
   const std::string id = CreateReady();

@@ -63,6 +63,17 @@ TEST_F(TemplatePoolTest, NoneIsMadeWhileItsOwnersSessionStarts) {
   EXPECT_TRUE(AwaitTemplates(1));
 }
 
+TEST_F(TemplatePoolTest, WhileHeldNoneIsMade) {
+  sessions_->SetHeld(true);
+  Ready();
+  Ready();
+  const std::size_t machines = hypervisor_.created().size();
+  Ready("bob");  // the pool has had time to begin
+  EXPECT_EQ(hypervisor_.created().size(), machines + 1);
+  sessions_->SetHeld(false);
+  EXPECT_TRUE(AwaitTemplates(1));
+}
+
 TEST_F(TemplatePoolTest, OneThatIsDamagedGoesAndTheSessionBootsCold) {
   MakeTemplate();
   ASSERT_THAT(Folders(), SizeIs(1));

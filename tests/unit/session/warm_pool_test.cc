@@ -54,6 +54,14 @@ TEST_F(WarmPoolTest, WhatHappensToOneThatWasTakenIsItsSessions) {
   EXPECT_EQ(AwaitState(taken.id, SessionState::kCrashed).state, SessionState::kCrashed);
 }
 
+TEST_F(WarmPoolTest, WhileHeldThereAreNone) {
+  MakeWarm();
+  sessions_->SetHeld(true);
+  EXPECT_TRUE(AwaitWarm(0));
+  sessions_->SetHeld(false);
+  EXPECT_TRUE(AwaitWarm(2));
+}
+
 TEST_F(WarmPoolTest, AnotherOwnerGetsNone) {
   MakeWarm();
   EXPECT_EQ(Ready("bob").origin, Origin::kCold);
