@@ -296,6 +296,11 @@ absl::Status EnrolledUsers::Remove(const std::string& user) {
   });
 }
 
+void EnrolledUsers::SetPolicy(AccessPolicy policy) {
+  absl::MutexLock lock(&mutex_);
+  policy_ = std::move(policy);
+}
+
 absl::StatusOr<Principal> EnrolledUsers::FromCertificate(const CertificateClaim& claim) const {
   if (clock_.Now() >= claim.expire_time) {
     return Unauthenticated(
@@ -308,12 +313,12 @@ absl::StatusOr<Principal> EnrolledUsers::FromCertificate(const CertificateClaim&
           "the certificate names nobody this server could know: its subject needs one common "
           "name of letters, digits, '.', '_' and '-'");
     }
-    const auto entry = settings_.policy.users.find(claim.common_name);
-    return Principal{
-        .user = claim.common_name,
-        .role = entry != settings_.policy.users.end() ? entry->second : settings_.policy.others,
-        .uid = std::nullopt,
-        .certificate = claim.serial};
+    absl::MutexLock lock(&mutex_);
+    const auto entry = policy_.users.find(claim.common_name);
+    return Principal{.user = claim.common_name,
+                     .role = entry != policy_.users.end() ? entry->second : policy_.others,
+                     .uid = std::nullopt,
+                     .certificate = claim.serial};
   }
   absl::MutexLock lock(&mutex_);
   const auto good = certificates_.find(claim.serial);

@@ -87,6 +87,9 @@ class EnrolledUsers {
   // Revoked and forgotten. OK when there is none.
   absl::Status Remove(const std::string& user);
 
+  // For kOther, from now on.
+  void SetPolicy(AccessPolicy policy);
+
   // UNAUTHENTICATED says why and what to do.
   absl::StatusOr<Principal> FromCertificate(const CertificateClaim& claim) const;
   bool Has(const std::string& user) const;
@@ -97,7 +100,11 @@ class EnrolledUsers {
     absl::Time expire_time;
   };
   EnrolledUsers(state::Database& database, const Clock& clock, Settings settings)
-      : database_(database), clock_(clock), settings_(std::move(settings)), attempts_(clock) {}
+      : database_(database),
+        clock_(clock),
+        settings_(std::move(settings)),
+        attempts_(clock),
+        policy_(settings_.policy) {}
 
   absl::Status CheckOwnAuthority() const;
   absl::Status Change(state::Database::Body body) ABSL_LOCKS_EXCLUDED(writing_, mutex_);
@@ -109,6 +116,7 @@ class EnrolledUsers {
   AttemptLimit attempts_;
   absl::Mutex writing_;  // held while both the database and what is below change
   mutable absl::Mutex mutex_;
+  AccessPolicy policy_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, EnrolledUser> users_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Good> certificates_ ABSL_GUARDED_BY(mutex_);  // by serial
 };

@@ -87,20 +87,36 @@ std::optional<uid_t> SystemAccounts::UidOf(const std::string& name) const {
 }
 
 Users::Users(AccessPolicy policy, const Accounts& accounts, const Clock& clock, uid_t own_uid)
-    : policy_(std::move(policy)), accounts_(accounts), clock_(clock), own_uid_(own_uid) {}
+    : accounts_(accounts),
+      clock_(clock),
+      own_uid_(own_uid),
+      policy_(std::make_shared<AccessPolicy>(std::move(policy))) {}
+
+void Users::SetPolicy(AccessPolicy policy) {
+  absl::MutexLock lock(&mutex_);
+  policy_ = std::make_shared<AccessPolicy>(std::move(policy));
+  known_.clear();
+}
 
 Principal Users::FromUid(uid_t uid) {
   const absl::Duration now = clock_.Monotonic();
+  std::shared_ptr<const AccessPolicy> policy;
   {
     absl::MutexLock lock(&mutex_);
+    policy = policy_;
     const auto found = known_.find(uid);
     if (found != known_.end() && now < found->second.until) return found->second.principal;
   }
-  Principal principal = LookUp(uid);  // may block: no lock held
-  absl::MutexLock lock(&mutex_);
-  if (known_.size() >= kMaxKnown) known_.clear();
-  known_[uid] = {principal, now + kKeepFor};
-  return principal;
+  Principal principal = LookUp(*policy, uid);  // may block: no lock held
+  {
+    absl::MutexLock lock(&mutex_);
+    if (policy == policy_) {
+      if (known_.size() >= kMaxKnown) known_.clear();
+      known_[uid] = {principal, now + kKeepFor};
+      return principal;
+    }
+  }
+  return FromUid(uid);  // another policy has come meanwhile
 }
 
 std::optional<uid_t> Users::UidOf(const std::string& user) const {
@@ -113,25 +129,25 @@ std::optional<uid_t> Users::UidOf(const std::string& user) const {
   return uid;
 }
 
-Principal Users::LookUp(uid_t uid) const {
+Principal Users::LookUp(const AccessPolicy& policy, uid_t uid) const {
   const std::string fallback = fmt::format("uid:{}", uid);  // no account name has a colon
   const std::optional<Account> account = accounts_.Find(uid);
   Principal principal{
-      .user = account ? account->name : fallback, .role = policy_.others, .uid = uid};
+      .user = account ? account->name : fallback, .role = policy.others, .uid = uid};
   if (uid == 0 || uid == own_uid_) {
     principal.role = Role::kAdmin;
     return principal;
   }
   for (const std::string& name : {principal.user, fallback}) {
-    const auto own_entry = policy_.users.find(name);
-    if (own_entry == policy_.users.end()) continue;
+    const auto own_entry = policy.users.find(name);
+    if (own_entry == policy.users.end()) continue;
     principal.role = own_entry->second;
     return principal;
   }
   std::optional<Role> by_group;
   for (const std::string& group : account ? account->groups : std::vector<std::string>{}) {
-    const auto entry = policy_.groups.find(group);
-    if (entry == policy_.groups.end()) continue;
+    const auto entry = policy.groups.find(group);
+    if (entry == policy.groups.end()) continue;
     by_group = std::max(by_group.value_or(Role::kNone), entry->second);
   }
   if (by_group) principal.role = *by_group;

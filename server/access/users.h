@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -53,6 +54,9 @@ class Users {
   // root and `own_uid` (the daemon's) are admins whatever the policy says.
   Users(AccessPolicy policy, const Accounts& accounts, const Clock& clock, uid_t own_uid);
 
+  // Holds from the next FromUid on.
+  void SetPolicy(AccessPolicy policy);
+
   Principal FromUid(uid_t uid);
   // Whether somebody could come as `user`: an account of this host, or "uid:1234".
   bool CouldBe(const std::string& user) const { return UidOf(user).has_value(); }
@@ -63,13 +67,13 @@ class Users {
     Principal principal;
     absl::Duration until;
   };
-  Principal LookUp(uid_t uid) const;
+  Principal LookUp(const AccessPolicy& policy, uid_t uid) const;
 
-  const AccessPolicy policy_;
   const Accounts& accounts_;
   const Clock& clock_;
   const uid_t own_uid_;
   absl::Mutex mutex_;
+  std::shared_ptr<const AccessPolicy> policy_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<uid_t, Known> known_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -64,6 +64,12 @@ absl::Status AccessParts::Open(const config::Config& config, const std::filesyst
   return absl::OkStatus();
 }
 
+absl::Status AccessParts::Reload(const config::Access& access) {
+  enrolled_->SetPolicy(access::PolicyFrom(access));
+  gate_->CheckStreamsAgain();
+  return ReloadKeys();
+}
+
 std::optional<service::TlsOptions> AccessParts::tls_options() {
   if (addresses_.empty()) return std::nullopt;
   return service::TlsOptions{.addresses = addresses_,

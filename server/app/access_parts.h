@@ -36,6 +36,8 @@ class AccessParts {
   grpc::Service* user_service() { return user_service_.get(); }
   // nullopt without an address on TCP.
   std::optional<service::TlsOptions> tls_options();
+  // Streams end whose caller has another role now.
+  absl::Status Reload(const config::Access& access);
   // Files that changed, certificates that near their end.
   absl::Status ReloadKeys() { return keys_ ? keys_->Reload() : absl::OkStatus(); }
 

@@ -19,6 +19,7 @@
 #include "server/app/housekeeping.h"
 #include "server/app/paths.h"
 #include "server/app/version.h"
+#include "server/app/watchdog.h"
 #include "server/base/clock.h"
 #include "server/build/builds.h"
 #include "server/build/config_editor.h"
@@ -138,6 +139,8 @@ host::KvmProbe ProbeAsConfigured(const std::string& accelerator) {
 class Daemon::Parts {
  public:
   absl::Status Start(const DaemonOptions& options);
+  absl::Status Reload(const config::Config& config);
+  void Watch(absl::Duration period, std::function<void()> alive);
   void Stop(absl::Duration grace) {
     if (server_ != nullptr) server_->Shutdown(grace);
   }
@@ -203,6 +206,7 @@ class Daemon::Parts {
   std::unique_ptr<service::ServerServiceImpl> server_service_;
   std::unique_ptr<service::GrpcServer> server_;
   std::unique_ptr<Housekeeping> housekeeping_;
+  std::unique_ptr<Watchdog> watchdog_;
 };
 
 absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
@@ -439,6 +443,34 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
   return absl::OkStatus();
 }
 
+absl::Status Daemon::Parts::Reload(const config::Config& config) {
+  absl::Status reloaded = observe::StartLog(config.server.log_level);
+  users_->SetPolicy(access::PolicyFrom(config.access));
+  reloaded.Update(access_.Reload(config.access));
+  sessions_->RolesChanged();
+  return reloaded;
+}
+
+void Daemon::Parts::Watch(absl::Duration period, std::function<void()> alive) {
+  service::CallGate& gate = access_.gate();
+  service::Executor& calls = gate.calls(service::Rpc("ServerService/GetServerInfo"));
+  std::vector<Watchdog::Part> parts;
+  using Answered = std::function<void()>;
+  parts.push_back({"streams", [&gate](Answered answered) { gate.streams().Run(answered); }});
+  parts.push_back({"the gdb gateway", [this](Answered answered) { io_thread_->Post(answered); }});
+  parts.push_back({"calls and the database", [this, &calls](Answered answered) {
+                     calls.Run([this, answered] {
+                       const auto nothing = [](const state::Row&) { return absl::OkStatus(); };
+                       const absl::Status read = database_->Read([&](auto& transaction) {
+                         return transaction.Query("SELECT 1", nothing);
+                       });
+                       if (!read.ok()) spdlog::error("the database: {}", read.ToString());
+                       answered();
+                     });
+                   }});
+  watchdog_ = std::make_unique<Watchdog>(period, std::move(parts), std::move(alive));
+}
+
 Daemon::Daemon(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 Daemon::~Daemon() = default;
 
@@ -448,6 +480,10 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const DaemonOptions& optio
   return std::unique_ptr<Daemon>(new Daemon(std::move(parts)));
 }
 
+absl::Status Daemon::Reload(const config::Config& config) { return parts_->Reload(config); }
+void Daemon::Watch(absl::Duration period, std::function<void()> alive) {
+  parts_->Watch(period, std::move(alive));
+}
 void Daemon::Stop(absl::Duration grace) { parts_->Stop(grace); }
 
 }  // namespace kdbg::app

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -23,6 +24,13 @@ class Daemon {
   // Everything is up and the sockets listen when this returns. The runner is started first: nothing
   // may be spawned that inherits from a process in which gRPC runs.
   static absl::StatusOr<std::unique_ptr<Daemon>> Start(const DaemonOptions& options);
+
+  // What of `config` takes effect without a restart does: roles, the level of the log, TLS files.
+  // Whoever has another role now finds their streams ended.
+  absl::Status Reload(const config::Config& config);
+
+  // Calls `alive` each `period` while the parts that could stand still answer; once.
+  void Watch(absl::Duration period, std::function<void()> alive);
 
   // Refuses new work, tells streams, cancels builds (they are queued again by the next start), lets
   // go of what is left. Within `grace` plus what the disk takes.

@@ -6,7 +6,9 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
+#include <ctime>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -25,11 +27,12 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
 // Blocked in every thread, so that only sigwait below sees them.
-sigset_t BlockEndSignals() {
+sigset_t BlockSignals() {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   // A peer that goes away is an error of write(), not the end of the daemon.
   std::signal(SIGPIPE, SIG_IGN);
@@ -89,6 +92,24 @@ absl::Status RunUserWords(const UserWords& words, const kdbg::config::Config& co
   return commands.Add(words.name, words.role, ttl);
 }
 
+// A configuration that is wrong changes nothing.
+void Reload(kdbg::app::Daemon& daemon, const std::string& config_file) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const std::int64_t now_us = now.tv_sec * std::int64_t{1'000'000} + now.tv_nsec / 1000;
+  sd_notify(0, fmt::format("RELOADING=1\nMONOTONIC_USEC={}", now_us).c_str());
+  absl::StatusOr<kdbg::config::Config> config = kdbg::config::Config();
+  if (!config_file.empty()) config = kdbg::config::LoadConfig(config_file);
+  absl::Status reloaded = config.status();
+  if (reloaded.ok()) reloaded = daemon.Reload(*config);
+  if (reloaded.ok()) {
+    spdlog::info("roles, certificates and the level of the log are as configured now");
+  } else {
+    spdlog::error("not reloaded: {}", std::string(reloaded.message()));
+  }
+  sd_notify(0, "READY=1");
+}
+
 int Complain(const absl::Status& status) {
   fmt::print(stderr, "kdbgd: {}\n", std::string(status.message()));
   return kFailed;
@@ -134,14 +155,20 @@ int main(int argc, char** argv) {
     return done.ok() ? 0 : Complain(done);
   }
 
-  const sigset_t end_signals = BlockEndSignals();
+  const sigset_t signals = BlockSignals();
   options.runner_program = FindRunner();
   auto daemon = kdbg::app::Daemon::Start(options);
   if (!daemon.ok()) return Complain(daemon.status());
   sd_notify(0, "READY=1");
+  if (std::uint64_t patience_us = 0; sd_watchdog_enabled(0, &patience_us) > 0) {
+    const absl::Duration patience = absl::Microseconds(static_cast<std::int64_t>(patience_us));
+    (*daemon)->Watch(patience / 3, [] { sd_notify(0, "WATCHDOG=1"); });
+  }
 
   int signal_number = 0;
-  sigwait(&end_signals, &signal_number);
+  while (sigwait(&signals, &signal_number) == 0 && signal_number == SIGHUP) {
+    Reload(**daemon, config_file);
+  }
   spdlog::info("ending on signal {}", signal_number);
   sd_notify(0, "STOPPING=1");
   (*daemon)->Stop(absl::Seconds(4));

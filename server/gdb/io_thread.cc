@@ -15,6 +15,8 @@ IoThread::~IoThread() {
   thread_.join();
 }
 
+void IoThread::Post(std::function<void()> work) { asio::post(context_, std::move(work)); }
+
 void IoThread::RunAndWait(const std::function<void()>& work) {
   // After the end only what the context itself still held runs through here, on the thread that
   // destroys it.

@@ -23,6 +23,8 @@ class IoThread {
   asio::io_context& context() { return context_; }
   bool IsCurrent() const { return std::this_thread::get_id() == thread_.get_id(); }
 
+  // Runs `work` on the thread, later.
+  void Post(std::function<void()> work);
   // Runs `work` on the thread and returns when it has; at once when called on the thread itself.
   void RunAndWait(const std::function<void()>& work);
 

@@ -227,6 +227,9 @@ absl::StatusOr<StreamPlace> CallGate::EnterStream(const Call& call, const std::s
   const std::uint64_t id = next_stream_++;
   open_streams_[id] = {.user = call.user(),
                        .by_certificate = !call.principal().certificate.empty(),
+                       .role = call.principal().role,
+                       .rule = &call.rule(),
+                       .peer = peer,
                        .turns = std::move(turns)};
   return StreamPlace([this, id, user = call.user()] {
     absl::MutexLock leave_lock(&mutex_);
@@ -253,6 +256,19 @@ void CallGate::EndStreamsOf(const std::string& user) {
   EndStreams(Turns::StopCause::kRevoked, [&](const OpenStream& stream) {
     return stream.by_certificate && stream.user == user;
   });
+}
+
+void CallGate::CheckStreamsAgain() {
+  std::vector<OpenStream> streams;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, stream] : open_streams_) streams.push_back(stream);
+  }
+  for (const OpenStream& stream : streams) {
+    const absl::StatusOr<Caller> now = Identify(*stream.rule, stream.peer);
+    if (now.ok() && now->principal.role == stream.role) continue;
+    if (const auto turns = stream.turns.lock()) turns->Stop(Turns::StopCause::kRevoked);
+  }
 }
 
 void CallGate::Drain() {

@@ -122,6 +122,8 @@ class CallGate {
   // The streams of callers by certificate who have just become nobody, or somebody else, end with
   // UNAUTHENTICATED.
   void EndStreamsOf(const std::string& user);
+  // The same for every caller who has another role than when their stream began. May block.
+  void CheckStreamsAgain();
 
   // New calls are refused, streams end with UNAVAILABLE (kDraining): clients come back later.
   void Drain();
@@ -147,6 +149,9 @@ class CallGate {
   struct OpenStream {
     std::string user;
     bool by_certificate = false;
+    access::Role role = access::Role::kNone;
+    const RpcRule* rule = nullptr;
+    std::string peer;
     std::weak_ptr<Turns> turns;
   };
   template <typename Which>

@@ -66,6 +66,8 @@ class LiveSession final : public gdb::ClientPolicy {
   void WarnOfExpiry();
   absl::StatusOr<SessionRecord> Renew(absl::Duration ttl);
   absl::StatusOr<SessionRecord> Share(const SessionShare& share);
+  // See Sessions.
+  void RolesChanged();
   absl::StatusOr<SessionRecord> Pause();
   absl::StatusOr<SessionRecord> Resume();
   // Boots anew, from the session's own thread.
@@ -128,6 +130,7 @@ class LiveSession final : public gdb::ClientPolicy {
   void OnGuestEvent(const guest::GuestEvent& event);
   // Changes the record, stores it, tells who watches: in one order, whoever changes it.
   void Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change);
+  void AdmitOnlyThoseOf(const SessionRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(share_mutex_);
   absl::Status NotNow(std::string_view what) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   std::shared_ptr<guest::Guest> ReadyGuest() const;
   absl::StatusOr<std::shared_ptr<guest::Guest>> BeginCopy();

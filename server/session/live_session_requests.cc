@@ -36,9 +36,18 @@ absl::StatusOr<SessionRecord> LiveSession::Share(const SessionShare& share) {
     if (share.access != SessionShare::Access::kNone) record.shares.push_back(share);
   });
   const SessionRecord record = Snapshot();
+  AdmitOnlyThoseOf(record);
+  return record;
+}
+
+void LiveSession::RolesChanged() {
+  absl::MutexLock one_at_a_time(&share_mutex_);
+  AdmitOnlyThoseOf(Snapshot());
+}
+
+void LiveSession::AdmitOnlyThoseOf(const SessionRecord& record) {
   admission_.Know(record);
   if (const auto entrance = door(); entrance.ok()) (*entrance)->AskAgain();
-  return record;
 }
 
 std::shared_ptr<guest::Guest> LiveSession::ReadyGuest() const {

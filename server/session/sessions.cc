@@ -251,6 +251,15 @@ absl::StatusOr<SessionRecord> Sessions::Impl::Share(std::string_view id,
   return session->Share(share);
 }
 
+void Sessions::Impl::RolesChanged() {
+  std::vector<std::shared_ptr<LiveSession>> all;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [id, session] : live_) all.push_back(session);
+  }
+  for (const auto& session : all) session->RolesChanged();
+}
+
 // ---- the public face
 
 Sessions::Sessions(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -277,6 +286,7 @@ std::vector<SessionRecord> Sessions::List(const ListQuery& query) const {
 absl::Status Sessions::Delete(std::string_view id) { return impl_->Delete(id); }
 
 void Sessions::SetHeld(bool held) { impl_->SetHeld(held); }
+void Sessions::RolesChanged() { impl_->RolesChanged(); }
 
 absl::StatusOr<SessionRecord> Sessions::Renew(std::string_view id,
                                               std::optional<absl::Duration> ttl) {

@@ -130,6 +130,9 @@ class Sessions {
   // While held, nobody who waits is started and no guest is made ahead; those that were made go.
   void SetHeld(bool held);
 
+  // Who may attach gdb at a port is looked up again, for every session. May block.
+  void RolesChanged();
+
   // Called with every new state of the session until destroyed, from a thread of ours, never under
   // a lock.
   using Listener = std::function<void(const SessionRecord&)>;

@@ -47,6 +47,7 @@ class Sessions::Impl {
   absl::StatusOr<SessionRecord> Share(std::string_view id, const SessionShare& share);
 
   void SetHeld(bool held);
+  void RolesChanged();
 
   // save.cc
   absl::StatusOr<store::Artifact> Save(std::string_view id, std::string_view caller);

@@ -1,9 +1,12 @@
 """A link with a delay in front of a socket, which counts what passes, and gdb at either end of it."""
 
 import contextlib
+import math
 import pathlib
 import queue
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -11,14 +14,15 @@ import time
 import kdbg
 
 MARK = "-- attached --"
+SSH_SERVER = pathlib.Path(__file__).resolve().parents[1] / "support/ssh_server.py"
 
 
 class Link:
     """Relays connections to `target`, a TCP (host, port) or the path of a unix socket; every byte takes half of
-    `round_trip` seconds each way. Bandwidth is not limited."""
+    `round_trip` seconds each way, and each direction of a connection carries `rate` bytes per second."""
 
-    def __init__(self, target, round_trip):
-        self.target, self.one_way = target, round_trip / 2
+    def __init__(self, target, round_trip, rate=math.inf):
+        self.target, self.one_way, self.rate = target, round_trip / 2, rate
         self.lock = threading.Lock()
         self.up = self.down = self.round_trips = 0
         self.last_was_up = False
@@ -53,17 +57,19 @@ class Link:
         due = queue.Queue()
 
         def read():
+            sent = 0  # when the last byte has left
             with contextlib.suppress(OSError):
                 while data := source.recv(1 << 16):
                     self.count(len(data), upward)
-                    due.put((time.monotonic() + self.one_way, data))
-            due.put((time.monotonic() + self.one_way, None))
+                    sent = max(sent, time.monotonic()) + len(data) / self.rate
+                    due.put((sent + self.one_way, data))
+            due.put((max(sent, time.monotonic()) + self.one_way, None))
 
         def write():
             with contextlib.suppress(OSError):
                 while True:
                     when, data = due.get()
-                    if self.one_way:
+                    if when > time.monotonic():
                         time.sleep(max(0, when - time.monotonic()))
                     if data is None:
                         return sink.shutdown(socket.SHUT_WR)
@@ -111,6 +117,39 @@ def pipe(session, round_trip):
         yield link, f"| {kdbg.BIN}/kdbgctl --server unix:{link.address} gdb-pipe {session['name']}"
     finally:
         link.close()
+
+
+@contextlib.contextmanager
+def daemon(round_trip, rate):
+    """The daemon at that distance: the link, and what KDBG_SERVER is to be."""
+    link = Link(kdbg.folder() / "kdbgd.sock", round_trip, rate)
+    try:
+        yield link, f"unix:{link.address}"
+    finally:
+        link.close()
+
+
+@contextlib.contextmanager
+def copier(round_trip, rate):
+    """scp -C from this host as if it were at that distance: copy(original, target), which returns the link."""
+    with kdbg.scratch() as folder:
+        ssh = folder / "ssh"
+        server = subprocess.Popen([sys.executable, SSH_SERVER, ssh], stdout=subprocess.PIPE, text=True)
+        try:
+            port = int(server.stdout.readline())
+            link = Link(("127.0.0.1", port), round_trip, rate)
+
+            def copy(original, target):
+                subprocess.run(["scp", "-O", "-C", "-F", ssh / "config", "-P", link.address.split(":")[1],
+                                "-o", f"HostKeyAlias=[127.0.0.1]:{port}", f"127.0.0.1:{original}", target],
+                               check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                return link
+
+            yield copy
+            link.close()
+        finally:
+            server.kill()
+            server.wait()
 
 
 def symbols(session):

@@ -1,5 +1,7 @@
 """The daemon goes, by request or by kill -9, and comes back: guests, ports and books are as before."""
 
+import json
+import os
 import random
 import re
 import select
@@ -31,6 +33,22 @@ class Restart(unittest.TestCase):
             self.assertEqual(guests(), before)
         for same in ("gdb", "expireTime", "stoppedAt"):
             self.assertEqual(after[same], session[same])
+
+    def test_a_hangup_reads_the_configuration_again_and_a_wrong_one_changes_nothing(self):
+        file, log = kdbg.folder() / "kdbgd.toml", kdbg.folder() / "kdbgd.log"
+        before, seen = file.read_text(), log.stat().st_size
+
+        def reload(text, expected):
+            file.write_text(text)
+            os.kill(json.loads(kdbg.RUN_FILE.read_text())["pid"], signal.SIGHUP)
+            kdbg.eventually(lambda: expected in log.read_text()[seen:])
+
+        try:
+            reload(before + "\n[access]\nadmins = 3\n", "not reloaded: ")
+            reload(before + '\n[access]\nviewers = ["nobody"]\n', "roles, certificates")
+        finally:
+            file.write_text(before)
+        self.assertEqual(kdbg.ctl("info").code, Exit.DONE)
 
     def test_a_stop_on_request_leaves_the_guest_at_its_breakpoint(self):
         with kdbg.session() as session, kdbg.connect(session) as client:

@@ -110,6 +110,28 @@ TEST_F(StreamTest, AWakeMakesAWaitingStreamLookAgain) {
   watch->Finish();
 }
 
+TEST_F(StreamTest, AStreamEndsWhenItsCallerHasAnotherRole) {
+  Waker wake;
+  toy_.session_service.wake = &wake;
+  toy_.session_service.messages = 1;
+  toy_.session_service.afterwards = Pull::kWait;
+  const auto stub = Sessions(kBob);
+  grpc::ClientContext context;
+  const Watch watch = stub->WatchSession(&context, {});
+  v1::Session message;
+  ASSERT_TRUE(watch->Read(&message));
+  toy_.gate.CheckStreamsAgain();
+  toy_.session_service.probe->pulls = 0;
+  wake();
+  ASSERT_TRUE(watch->Read(&message)) << "nothing has changed";
+  access::AccessPolicy policy = TestAccounts::Policy();
+  policy.users["bob"] = access::Role::kViewer;
+  toy_.users.SetPolicy(policy);
+  toy_.gate.CheckStreamsAgain();
+  EXPECT_FALSE(watch->Read(&message));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
+}
+
 TEST_F(StreamTest, DrainingEndsStreamsWithAReasonAndRefusesCalls) {
   toy_.session_service.afterwards = Pull::kWait;
   const auto stub = Sessions();

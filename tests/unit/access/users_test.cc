@@ -54,6 +54,14 @@ TEST_F(UsersTest, RootAndTheDaemonsOwnUidAreAdminsWhateverThePolicySays) {
   EXPECT_EQ(RoleOf(1000, policy), Role::kNone);
 }
 
+TEST_F(UsersTest, AnotherPolicyHoldsAtOnce) {
+  Users users({}, accounts_, clock_, 998);
+  EXPECT_EQ(users.FromUid(1000).role, Role::kUser);
+  users.SetPolicy({.users = {{"alice", Role::kViewer}}, .groups = {}, .others = Role::kNone});
+  EXPECT_EQ(users.FromUid(1000).role, Role::kViewer);
+  EXPECT_EQ(users.FromUid(1001).role, Role::kNone);
+}
+
 TEST_F(UsersTest, EverybodyElseIsAUserByDefault) {
   EXPECT_EQ(RoleOf(1000, {}), Role::kUser);
   EXPECT_EQ(RoleOf(4711, {}), Role::kUser);
