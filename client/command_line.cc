@@ -11,8 +11,6 @@
 #include "client/commands/console.h"
 #include "client/commands/debug.h"
 #include "client/commands/drain.h"
-#include "client/commands/gdb.h"
-#include "client/commands/gdb_relay_commands.h"
 #include "client/commands/info.h"
 #include "client/commands/initramfs.h"
 #include "client/commands/kernel.h"
@@ -21,6 +19,7 @@
 #include "client/commands/session.h"
 #include "client/commands/source.h"
 #include "client/commands/source_server.h"
+#include "client/gdb_grammar.h"
 #include "client/grammar.h"
 #include "client/session_grammar.h"
 
@@ -216,42 +215,6 @@ void AddSource(Grammar& grammar) {
   cat->add_option("PATH", *path, "below the source root")->required();
 }
 
-void AddGdbOptions(CLI::App* command, GdbOptions& options) {
-  command->add_option("--source-dir", options.source_directory,
-                      "show lines from this tree instead of from the server");
-  command->add_flag("--trust-scripts", options.trust_scripts,
-                    "load the lx- scripts of a kernel somebody else built: they run as you");
-}
-
-constexpr char kTakeOverHelp[] = "from another gdb, of a session of yours";
-
-void AddGdb(Grammar& grammar) {
-  auto gdb = std::make_shared<GdbOptions>();
-  CLI::App* gdb_command =
-      grammar.Command(nullptr, "gdb", "gdb on a session, with symbols, sources and lx- commands",
-                      "  kdbgctl gdb s-7\n"
-                      "  kdbgctl gdb s-7 -- -batch -ex 'break vfs_read' -ex continue -ex bt\n",
-                      [=](Context& context) { return Gdb(context, *gdb); });
-  gdb_command->add_option("SESSION", gdb->session, kSessionHelp)->required();
-  AddGdbOptions(gdb_command, *gdb);
-  gdb_command->add_option("GDB-ARGS", gdb->arguments, "after --, for gdb itself");
-  gdb_command->add_flag("--take-over", gdb->take_over, kTakeOverHelp);
-  auto session = std::make_shared<std::string>();
-  auto take_over = std::make_shared<bool>(false);
-  CLI::App* pipe = grammar.Command(
-      nullptr, "gdb-pipe",
-      "gdb's protocol on stdin and stdout, for target remote | kdbgctl gdb-pipe SESSION", "",
-      [=](Context& context) { return GdbPipe(context, *session, *take_over); });
-  pipe->add_option("SESSION", *session, kSessionHelp)->required();
-  pipe->add_flag("--take-over", *take_over, kTakeOverHelp);
-  auto listen = std::make_shared<std::string>("127.0.0.1:1234");
-  CLI::App* forward = grammar.Command(
-      nullptr, "gdb-forward", "a local port for IDEs", "  kdbgctl gdb-forward s-7 --listen :1234\n",
-      [=](Context& context) { return GdbForward(context, *session, *listen); });
-  forward->add_option("SESSION", *session, kSessionHelp)->required();
-  forward->add_option("--listen", *listen, "[HOST]:PORT, default 127.0.0.1:1234");
-}
-
 void AddConsole(Grammar& grammar) {
   auto options = std::make_shared<ConsoleOptions>();
   CLI::App* command =
@@ -347,7 +310,6 @@ void AddHidden(Grammar& grammar) {
                       [=](Context& context) { return EndSessionAfterInput(context, *session); });
   end_session->group(kHidden);
   end_session->add_option("SESSION", *session)->required();
-  grammar.NotYet(nullptr, "ide");
 }
 
 }  // namespace

@@ -72,18 +72,6 @@ void Grammar::OneArgument(CLI::App* parent, const std::string& name, const std::
       ->required();
 }
 
-void Grammar::NotYet(CLI::App* parent, const std::string& name) {
-  const std::string full =
-      parent != nullptr ? fmt::format("{} {}", parent->get_name(), name) : name;
-  Command(parent, name, "not in this version", "",
-          [full](Context&) -> CommandEnd {
-            return absl::UnimplementedError(fmt::format("{}: not in this version", full));
-          })
-      ->group(kHidden)
-      ->allow_extras()
-      ->fallthrough(false);
-}
-
 std::variant<ParsedCommand, int> Grammar::Parse(int argc, char** argv) {
   try {  // CLI11's way; none of it leaves this function
     app_.parse(argc, argv);

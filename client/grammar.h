@@ -33,8 +33,6 @@ class Grammar {
   void OneArgument(CLI::App* parent, const std::string& name, const std::string& description,
                    const std::string& placeholder, const std::string& meaning,
                    CommandEnd (*command)(Context&, const std::string&));
-  // A command that the contract names and this version does not have.
-  void NotYet(CLI::App* parent, const std::string& name);
 
   std::variant<ParsedCommand, int> Parse(int argc, char** argv);
 

@@ -5,9 +5,6 @@
 namespace kdbg::client {
 namespace {
 
-// Where the build sandbox has the source, and so what DWARF says.
-constexpr char kSourceInSandbox[] = "/src";
-
 std::string QuoteForPython(const std::string& text) {
   std::string quoted = "\"";
   for (const char c : text) {
@@ -38,9 +35,9 @@ std::string QuoteForShell(const std::string& text) {
   return quoted + "'";
 }
 
-std::string GdbInitText(const GdbPlan& plan) {
+std::string GdbSettingsText(const GdbPlan& plan) {
   std::string text = fmt::format(
-      "# Written by kdbgctl gdb {}; made anew each time.\n"
+      "# Written by kdbgctl for {}; made anew each time.\n"
       // What a kernel built by somebody else wants to load by itself is code on this machine.
       "set auto-load safe-path $debugdir:$datadir/auto-load\n"
       "set index-cache directory {}\n"
@@ -53,9 +50,12 @@ std::string GdbInitText(const GdbPlan& plan) {
     text += fmt::format("set substitute-path {} {}\n", kSourceInSandbox,
                         QuoteForGdb(plan.source_directory.string()));
   }
-  text += fmt::format("file {}\n", QuoteForGdb(plan.vmlinux.string()));
-  text += fmt::format("target remote {}\n", plan.target);
   return text;
+}
+
+std::string GdbInitText(const GdbPlan& plan) {
+  return GdbSettingsText(plan) + fmt::format("file {}\ntarget remote {}\n",
+                                             QuoteForGdb(plan.vmlinux.string()), plan.target);
 }
 
 std::string ScriptLoaderText(const std::filesystem::path& script,

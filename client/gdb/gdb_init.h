@@ -7,6 +7,9 @@
 
 namespace kdbg::client {
 
+// Where the build sandbox has the source, and so what DWARF says.
+inline constexpr char kSourceInSandbox[] = "/src";
+
 struct GdbPlan {
   std::string session;  // for the comment at the top
   std::filesystem::path vmlinux;
@@ -16,7 +19,9 @@ struct GdbPlan {
   std::string target;    // what follows `target remote`
 };
 
-// For gdb -x.
+// What holds before any file is read: neither vmlinux nor target of `plan`.
+std::string GdbSettingsText(const GdbPlan& plan);
+// The same, and then both: for gdb -x.
 std::string GdbInitText(const GdbPlan& plan);
 
 // A Python file that loads `script` at the first stop: by then there is a kernel to ask, and it is

@@ -67,6 +67,7 @@ TEST_F(CompletionTest, OffersCommandsOfEachNoun) {
   EXPECT_THAT(Complete("kdbgctl ker"), ElementsAre("kernel"));
   EXPECT_THAT(Complete("kdbgctl kernel "), ElementsAre("build", "menuconfig"));
   EXPECT_THAT(Complete("kdbgctl -o json build "), Contains("cancel"));
+  EXPECT_THAT(Complete("kdbgctl ide "), ElementsAre("clion", "eclipse", "vscode"));
   EXPECT_THAT(Complete("kdbgctl build "), Not(Contains("kernel")));
 }
 
@@ -85,6 +86,7 @@ TEST_F(CompletionTest, OffersNamesThatTheServerKnows) {
   EXPECT_THAT(Complete("kdbgctl build show "), ElementsAre("b-1", "b-2"));
   EXPECT_THAT(Complete("kdbgctl session create --kernel b-2"), ElementsAre("b-2"));
   EXPECT_THAT(Complete("kdbgctl gdb "), ElementsAre("s-1"));
+  EXPECT_THAT(Complete("kdbgctl ide vscode "), ElementsAre("s-1"));
   EXPECT_THAT(Complete("kdbgctl kernel build sour"), ElementsAre("sources/s-9"));
   EXPECT_THAT(Complete("kdbgctl --server unix:/nowhere build show "), IsEmpty());
   EXPECT_THAT(Complete("kdbgctl gdb s-1 -- -ba"), IsEmpty());
