@@ -44,7 +44,12 @@ std::string GdbSettingsText(const GdbPlan& plan) {
       "set index-cache enabled on\n"
       "set remotetimeout 30\n"
       // The server holds the port from the start: a refusal is final.
-      "set tcp auto-retry off\n",
+      "set tcp auto-retry off\n"
+      // `monitor reset` changes the guest behind gdb's back.
+      "define hookpost-monitor\n"
+      "maintenance flush dcache\n"
+      "maintenance flush register-cache\n"
+      "end\n",
       plan.session, plan.index_directory.string());
   if (!plan.source_directory.empty()) {
     text += fmt::format("set substitute-path {} {}\n", kSourceInSandbox,

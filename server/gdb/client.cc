@@ -242,20 +242,30 @@ void Client::Forward(const std::string& payload) {
   auto answered = [self = shared_from_this(), payload](absl::StatusOr<std::string> reply) {
     self->busy_ = false;
     if (self->phase_ != Phase::kAttached) return;
-    if (reply.ok() && *reply == "OK") self->NoteBreakpoint(payload);
+    if (reply.ok() && *reply == "OK") self->Note(payload);
     if (reply.ok() && payload == "vCont?" && self->door_->channel().registers() != nullptr) {
       *reply = WithRangeStep(*reply);
     }
     self->Reply(reply.ok() ? *reply : ErrorText(reply.status()));
     self->Process();
   };
+  Exchange(payload, std::move(answered));
+}
+
+void Client::Exchange(const std::string& payload, StubChannel::ReplyHandler answered) {
   if (foresight_) return foresight_->Exchange(payload, std::move(answered));
   door_->channel().Exchange(payload, std::move(answered));
 }
 
-// "Z0,ffffffff81000000,1": what ends a range step. Watchpoints are told by the stop itself.
+// What the stub was told and keeps.
+void Client::Note(const std::string& payload) {
+  if (payload[0] == 'H' || payload[0] == 'Q') selected_[payload.substr(0, 2)] = payload;
+  if (payload[0] == 'Z' || payload[0] == 'z') NoteBreakpoint(payload);
+}
+
+// "Z0,ffffffff81000000,1"
 void Client::NoteBreakpoint(std::string_view payload) {
-  if (payload.size() < 3 || (payload[1] != '0' && payload[1] != '1')) return;
+  if (payload.size() < 3) return;
   const std::size_t comma = payload.find(',', 3);
   if (comma == std::string_view::npos) return;
   const auto address = rsp::ParseHexNumber(payload.substr(3, comma - 3));
@@ -265,9 +275,11 @@ void Client::NoteBreakpoint(std::string_view payload) {
   if (payload[0] == 'z') breakpoints_.erase(breakpoint);
 }
 
+// Of those that end a range step; watchpoints, of the kinds after these, are told by the stop
+// itself.
 bool Client::HasBreakpointAt(std::uint64_t address) const {
   const auto found = breakpoints_.lower_bound({address, ""});
-  return found != breakpoints_.end() && found->first == address;
+  return found != breakpoints_.end() && found->first == address && found->second[0] <= '1';
 }
 
 void Client::Run(const std::string& payload) {
@@ -329,16 +341,65 @@ void Client::TellStop(std::string packet) {
   Process();
 }
 
-// Console output in pieces that fit a packet, then OK.
 void Client::AnswerMonitor(std::string_view hex_command) {
   const auto command = rsp::HexDecode(hex_command);
   if (!command || door_->policy() == nullptr) return Reply(ErrorText("malformed monitor command"));
-  const std::string output = door_->policy()->Monitor(*command);
+  busy_ = true;
+  const std::optional<std::string> text = door_->policy()->Monitor(*command);
+  waits_for_monitor_ = !text;
+  if (text) EndMonitor(*text);
+}
+
+void Client::MonitorAnswered(const std::string& text, Guest guest) {
+  if (!std::exchange(waits_for_monitor_, false) || phase_ != Phase::kAttached) return;
+  if (guest == Guest::kSame) return EndMonitor(text);
+  door_->channel().Halt([self = shared_from_this(), text](const absl::StatusOr<StopReply>& stop) {
+    if (self->phase_ != Phase::kAttached) return;
+    if (!stop.ok()) return self->GuestGone();
+    if (!self->foresight_) return self->Restore(text);
+    self->foresight_ = self->foresight_->MovedTo(self->door_->shared_channel());
+    self->foresight_->Attach(*stop, self->Features(), [self, text] { self->Restore(text); });
+  });
+}
+
+// What gdb believes the stub to know.
+void Client::Restore(std::string text) {
+  std::vector<std::string> packets;
+  for (const auto& [address, kind] : breakpoints_) {
+    packets.push_back(
+        fmt::format("Z{},{:x}{}", kind[0], address, std::string_view(kind).substr(1)));
+  }
+  for (const auto& [start, packet] : selected_) packets.push_back(packet);
+  breakpoints_.clear();
+  Repeat(std::move(packets), std::move(text));
+}
+
+// Last first: who is meant comes before what is set.
+void Client::Repeat(std::vector<std::string> packets, std::string text) {
+  if (phase_ != Phase::kAttached) return;
+  if (packets.empty()) return EndMonitor(text);
+  const std::string packet = std::move(packets.back());
+  packets.pop_back();
+  Exchange(packet, [self = shared_from_this(), packet, packets = std::move(packets),
+                    text = std::move(text)](const absl::StatusOr<std::string>& reply) mutable {
+    if (reply.ok() && *reply == "OK") {
+      self->Note(packet);
+    } else {
+      text += fmt::format("what gdb had set is not there any more: {}\n", packet);
+    }
+    self->Repeat(std::move(packets), std::move(text));
+  });
+}
+
+// Console output in pieces that fit a packet, then OK.
+void Client::EndMonitor(std::string_view text) {
   const std::size_t piece = (door_->channel().packet_size() - 8) / 2;
-  for (std::size_t at = 0; at < output.size(); at += piece) {
-    Reply("O" + rsp::HexEncode(std::string_view(output).substr(at, piece)));
+  for (std::size_t at = 0; at < text.size(); at += piece) {
+    Reply("O" + rsp::HexEncode(text.substr(at, piece)));
   }
   Reply("OK");
+  busy_ = false;
+  Process();
 }
 
 std::string Client::Features() const {
@@ -397,7 +458,7 @@ void Client::GiveWay(std::string_view why) {
 }
 
 void Client::GuestGone() {
-  if (phase_ == Phase::kAttached) Leave("");
+  if (phase_ == Phase::kAttached && !waits_for_monitor_) Leave("");
 }
 
 void Client::CutOff() {

@@ -9,12 +9,14 @@
 #include <asio/steady_timer.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,6 +25,7 @@
 #include "server/gdb/packet_filter.h"
 #include "server/gdb/range_step.h"
 #include "server/gdb/stop_reply.h"
+#include "server/gdb/stub_channel.h"
 #include "server/gdb/transport.h"
 
 namespace kdbg::gdb {
@@ -49,10 +52,18 @@ class Client : public std::enable_shared_from_this<Client> {
   void GiveWay(std::string_view why);
   // QEMU is gone: what was to be said has been.
   void GuestGone();
+  enum class Guest { kSame, kAnother };
+  // The policy's late answer to `monitor`. At another guest, which may run, the client goes on as
+  // it was at the one before.
+  void MonitorAnswered(const std::string& text, Guest guest);
   // The Door's word on a client that was let in before its first packet.
   void Admitted();
 
+  // See Door.
+  void KeepHalted() { keeps_halted_ = true; }
+
   const Attachment& attachment() const { return attachment_; }
+  bool keeps_halted() const { return keeps_halted_; }
   // Whether it may have left something in the stub.
   bool touched_stub() const { return touched_stub_; }
   bool changed_memory_mode() const { return changed_memory_mode_; }
@@ -73,9 +84,14 @@ class Client : public std::enable_shared_from_this<Client> {
   void Halted(const absl::StatusOr<std::string>& end);
   void StepOnOrStop(const std::string& stop);
   void TellStop(std::string packet);
+  void Exchange(const std::string& payload, StubChannel::ReplyHandler answered);
+  void Note(const std::string& payload);
   void NoteBreakpoint(std::string_view payload);
   bool HasBreakpointAt(std::uint64_t address) const;
   void AnswerMonitor(std::string_view hex_command);
+  void Restore(std::string text);
+  void Repeat(std::vector<std::string> packets, std::string text);
+  void EndMonitor(std::string_view text);
   std::string Features() const;
   void Leave(std::string_view farewell);
   void Reply(std::string_view payload);
@@ -95,9 +111,12 @@ class Client : public std::enable_shared_from_this<Client> {
   bool interrupted_ = false;                                     // it no longer wants to wait
   std::optional<RangeStep> range_;                               // it waits for the end of this
   std::set<std::pair<std::uint64_t, std::string>> breakpoints_;  // address, then kind and size
-  std::shared_ptr<Foresight> foresight_;                         // null: it asks for everything
+  std::map<std::string, std::string> selected_;  // last of Hg, Hc, Qq, by these two letters
+  bool waits_for_monitor_ = false;               // for its policy's answer
+  std::shared_ptr<Foresight> foresight_;         // null: it asks for everything
   bool acks_ = true;
   bool touched_stub_ = false;
+  bool keeps_halted_ = false;
   bool changed_memory_mode_ = false;
   Phase phase_ = Phase::kArriving;
   bool admitted_ = false;  // holds the door, first packet still to come

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -35,9 +36,9 @@ class ClientPolicy {
   virtual void Attached(const Attachment& attachment) = 0;
   virtual void Detached(const Attachment& attachment) = 0;
 
-  // The answer to gdb's `monitor COMMAND`, printed as it is. QEMU's own monitor is a way into the
-  // host and never sees it.
-  virtual std::string Monitor(std::string_view command) = 0;
+  // The answer to gdb's `monitor COMMAND`, printed as it is; nullopt: gdb waits until
+  // Door::AnswerMonitor. QEMU's own monitor is a way into the host and never sees it.
+  virtual std::optional<std::string> Monitor(std::string_view command) = 0;
 };
 
 }  // namespace kdbg::gdb

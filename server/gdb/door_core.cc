@@ -64,13 +64,17 @@ absl::Status DoorCore::Listen(ReservedPort port) {
       address.data()->sa_family == AF_INET6 ? asio::ip::tcp::v6() : asio::ip::tcp::v4();
   acceptor_.assign(protocol, fd.Release(), error);
   if (error) return absl::InternalError(fmt::format("take over a port: {}", error.message()));
-  lost_ = channel_->on_lost().Add([weak = weak_from_this()] {
-    if (auto self = weak.lock(); self && self->holder_) self->holder_->GuestGone();
-  });
+  NoticeLoss();
   asio::co_spawn(
       io_thread_.context(), [self = shared_from_this()] { return self->AcceptLoop(); },
       asio::detached);
   return absl::OkStatus();
+}
+
+void DoorCore::NoticeLoss() {
+  lost_ = channel_->on_lost().Add([weak = weak_from_this()] {
+    if (auto self = weak.lock(); self && self->holder_) self->holder_->GuestGone();
+  });
 }
 
 asio::awaitable<void> DoorCore::AcceptLoop() {
@@ -174,13 +178,27 @@ void DoorCore::Release(const std::shared_ptr<Client>& client, std::function<void
   });
 }
 
+void DoorCore::AnswerMonitor(const std::string& text, std::shared_ptr<StubLink> link) {
+  if (closed_) return;
+  const bool moved = link != nullptr;
+  if (moved) {
+    link_ = std::move(link);
+    channel_ = link_->channel();
+    if (holder_) channel_->SetClient(holder_->attachment().client);
+    NoticeLoss();
+  }
+  if (holder_)
+    holder_->MonitorAnswered(text, moved ? Client::Guest::kAnother : Client::Guest::kSame);
+}
+
 // `?` drops every breakpoint in the stub, known to us or not; no other packet does that, and it
 // takes a halted guest.
 void DoorCore::Clean(const Client& client, std::function<void()> done) {
   if (channel_->lost() || (channel_->running() && !client.touched_stub())) return done();
   const bool touched = client.touched_stub();
   const bool physical = client.changed_memory_mode();
-  const bool run_on = channel_->running() || !(leave_as_it_is_ || taken_over_);
+  const bool run_on =
+      channel_->running() || !(leave_as_it_is_ || taken_over_ || client.keeps_halted());
   channel_->Halt([channel = channel_, touched, physical, run_on,
                   done = std::move(done)](const absl::StatusOr<StopReply>& stop) {
     if (!stop.ok()) return done();

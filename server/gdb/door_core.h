@@ -37,6 +37,10 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   void GiveUp();
   // See Door.
   void AskAgain();
+  void AnswerMonitor(const std::string& text, std::shared_ptr<StubLink> link);
+  void KeepHalted() {
+    if (holder_) holder_->KeepHalted();
+  }
   void LeaveAsItIs() { leave_as_it_is_ = true; }
 
   void Add(std::shared_ptr<Client> client);
@@ -69,10 +73,11 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   void Decide(Waiting waiting);
   void Clean(const Client& client, std::function<void()> done);
   void SetHolder(std::shared_ptr<Client> client);
+  void NoticeLoss();
 
   IoThread& io_thread_;
   std::shared_ptr<StubLink> link_;  // keeps the channel open until Close is done
-  const std::shared_ptr<StubChannel> channel_;
+  std::shared_ptr<StubChannel> channel_;
   ClientPolicy* policy_;
   asio::ip::tcp::acceptor acceptor_;
   std::set<std::shared_ptr<Client>> clients_;

@@ -92,6 +92,14 @@ bool IsError(std::string_view reply) { return reply.empty() || reply[0] == 'E'; 
 Foresight::Foresight(std::shared_ptr<StubChannel> channel, std::function<void(Ahead)> tell)
     : channel_(std::move(channel)), tell_(std::move(tell)), ram_(channel_) {}
 
+std::shared_ptr<Foresight> Foresight::MovedTo(std::shared_ptr<StubChannel> channel) {
+  auto moved = std::make_shared<Foresight>(std::move(channel), tell_);
+  moved->epoch_ = epoch_;
+  moved->breakpoints_ = breakpoints_;
+  Close();
+  return moved;
+}
+
 template <typename Done>
 void Foresight::Run(asio::awaitable<void> work, Done done) {
   asio::co_spawn(channel_->executor(), std::move(work),

@@ -35,6 +35,10 @@ class Foresight : public std::enable_shared_from_this<Foresight> {
  public:
   Foresight(std::shared_ptr<StubChannel> channel, std::function<void(Ahead)> tell);
 
+  // For the same client at another guest: epochs go on, and its breakpoints are kept. This one is
+  // closed.
+  std::shared_ptr<Foresight> MovedTo(std::shared_ptr<StubChannel> channel);
+
   // The client has gone: the stub is not asked for its sake any more, and no `done` is called.
   void Close() { closed_ = true; }
 

@@ -40,6 +40,14 @@ void Door::Close() {
   io_thread_.RunAndWait([this] { core_->GiveUp(); });
 }
 
+void Door::AnswerMonitor(std::string text, std::shared_ptr<StubLink> link) {
+  io_thread_.RunAndWait([&] { core_->AnswerMonitor(text, std::move(link)); });
+}
+
+void Door::KeepHalted() {
+  io_thread_.RunAndWait([this] { core_->KeepHalted(); });
+}
+
 void Door::LeaveAsItIs() {
   io_thread_.RunAndWait([this] { core_->LeaveAsItIs(); });
 }

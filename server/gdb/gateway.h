@@ -68,7 +68,15 @@ class Door {
   // most a second; the policy is not asked any more. Idempotent. Not for the I/O thread.
   void Close();
 
-  // From now on a client that ends leaves the guest halted if it was: for a daemon that comes back.
+  // What a client that waits for its policy's answer to `monitor` hears. With `link`, the guest
+  // behind the Door is another from now on: the client finds it halted, with its breakpoints and
+  // its thread as it had them, and has to forget what it read before. Nothing but the link changes
+  // when no client waits.
+  void AnswerMonitor(std::string text, std::shared_ptr<StubLink> link = nullptr);
+
+  // The client that is attached now leaves the guest halted if it was, however it ends.
+  void KeepHalted();
+  // From now on every client does: for a daemon that comes back.
   void LeaveAsItIs();
 
   // Who may attach has changed: the client that holds the guest goes, told why, unless the policy

@@ -9,7 +9,6 @@
 #include "server/base/clock.h"
 #include "server/gdb/stub_link.h"
 #include "server/observe/log.h"
-#include "server/session/monitor.h"
 #include "server/session/session_table.h"
 #include "server/state/database.h"
 #include "server/store/artifact_store.h"
@@ -29,6 +28,16 @@ Fault FaultOf(const absl::Status& status) {
     default:
       return Fault::kHost;
   }
+}
+
+// What gdb is told that asked for it.
+std::string AfterReset(std::string_view stopped_at) {
+  return fmt::format(
+      "booted anew: {}\n"
+      "A gdb that kdbgctl did not set up believes in what was before until it has continued, or\n"
+      "been told: maintenance flush dcache, then maintenance flush register-cache\n",
+      stopped_at.empty() ? std::string("it ran, and is halted now")
+                         : fmt::format("it stands at {}", stopped_at));
 }
 
 }  // namespace
@@ -111,7 +120,7 @@ absl::Status LiveSession::Adopt() {
   KDBG_RETURN_IF_ERROR(guest.status());
   clone_mark_ = templates_.MarkClone(Snapshot().template_key);
   Hold(*std::move(guest));
-  KDBG_RETURN_IF_ERROR(OpenDoor());
+  KDBG_RETURN_IF_ERROR(OpenDoor(""));
   Update(Keep::kStored, [](SessionRecord&) {});  // its port may be another
   return absl::OkStatus();
 }
@@ -152,7 +161,7 @@ absl::Status LiveSession::Boot(Templates templates) {
         made.guest->RunToStopPoint(admitted_.stop, limits_.boot_timeout, cancel_boot_.get_token()));
     made.stopped_at = report.stopped_at;
   }
-  KDBG_RETURN_IF_ERROR(OpenDoor());
+  KDBG_RETURN_IF_ERROR(OpenDoor(AfterReset(made.stopped_at)));
   Update(Keep::kStored, [&](SessionRecord& record) {
     record.state = SessionState::kReady;
     record.ready_time = parts_.clock.Now();
@@ -163,14 +172,20 @@ absl::Status LiveSession::Boot(Templates templates) {
   return absl::OkStatus();
 }
 
-absl::Status LiveSession::OpenDoor() {
+absl::Status LiveSession::OpenDoor(std::string_view told) {
   absl::StatusOr<gdb::ReservedPort> port;
   std::shared_ptr<gdb::StubLink> stub_link;
+  std::shared_ptr<gdb::Door> open;
   {
     absl::MutexLock lock(&mutex_);
     if (!end_reason_.empty() || leaving_) return absl::CancelledError("the session is ending");
     port = port_->Duplicate();
     stub_link = guest_->stub_link();
+    open = door_;
+  }
+  if (open != nullptr) {
+    open->AnswerMonitor(std::string(told), std::move(stub_link));
+    return absl::OkStatus();
   }
   KDBG_RETURN_IF_ERROR(port.status());
   KDBG_ASSIGN_OR_RETURN(std::shared_ptr<gdb::Door> door,
@@ -196,8 +211,10 @@ void LiveSession::Fail(const absl::Status& status) {
     console = console_;
   }
   if (console != nullptr) failure.excerpt = console->LastLines(kExcerptLines);
+  const std::string told = fmt::format("not there: {}\n", failure.message);
   // A guest that panicked on its way stays, with a door: that is what people want to look at.
-  const bool attachable = HasReason(status, Reason::kGuestPanicked) && OpenDoor().ok();
+  const bool attachable = HasReason(status, Reason::kGuestPanicked) && OpenDoor(told).ok();
+  if (!attachable) TellGdb(told);
   Update(Keep::kStored, [&](SessionRecord& record) {
     record.state = attachable ? SessionState::kCrashed : SessionState::kFailed;
     record.failure = std::move(failure);
@@ -214,7 +231,8 @@ std::optional<std::string> LiveSession::AwaitReason() {
       absl::MutexLock lock(&mutex_);
       const auto something = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
         return !end_reason_.empty() || leaving_ || notes_.holder || notes_.run_state_changed ||
-               notes_.panicked || notes_.exited || notes_.reset || notes_.expired;
+               notes_.panicked || notes_.exited || notes_.reset || notes_.asked_by_gdb ||
+               notes_.expired;
       };
       mutex_.Await(absl::Condition(&something));
       if (!end_reason_.empty()) return end_reason_;
@@ -227,12 +245,16 @@ std::optional<std::string> LiveSession::AwaitReason() {
 
 void LiveSession::Act(const Notes& notes) {
   if (notes.expired) return ObeyOnExpiry();
-  if (notes.reset) return StartOver();  // what else was noticed is of the machine that goes
+  if (notes.reset) {  // what else was noticed is of the machine that goes
+    return StartOver(AskedBy::kCaller);
+  }
   if (notes.holder || notes.run_state_changed) {
     Update(Keep::kInMemory, [&](SessionRecord& record) {
       if (notes.holder) record.gdb_holder = *notes.holder;
     });
   }
+  if (notes.asked_by_gdb) ObeyGdb(*notes.asked_by_gdb);
+  if (notes.asked_by_gdb == MonitorRequest::kReset) return;  // likewise
   if (notes.panicked) {
     const bool was_ready = Snapshot().state == SessionState::kReady;
     std::string excerpt = console().ok() ? (*console())->LastLines(kExcerptLines) : std::string();
@@ -256,11 +278,11 @@ void LiveSession::Act(const Notes& notes) {
   if (guest == nullptr || !guest->HasMachine()) End("GUEST_EXITED");
 }
 
-void LiveSession::StartOver() {
+void LiveSession::StartOver(AskedBy who) {
   std::shared_ptr<gdb::Door> door;
   {
     absl::MutexLock lock(&mutex_);
-    door = std::exchange(door_, nullptr);
+    if (who == AskedBy::kCaller) door = std::exchange(door_, nullptr);
     guest_ = nullptr;
   }
   CloseDoor(std::move(door));
@@ -268,9 +290,13 @@ void LiveSession::StartOver() {
   clone_mark_ = nullptr;
   {
     absl::MutexLock lock(&mutex_);
+    std::optional<std::string> holder = std::move(notes_.holder);
     notes_ = Notes{};
+    if (who == AskedBy::kGdb) notes_.holder = std::move(holder);
   }
-  Update(Keep::kInMemory, [](SessionRecord& record) { record.gdb_holder.clear(); });
+  if (who == AskedBy::kCaller) {
+    Update(Keep::kInMemory, [](SessionRecord& record) { record.gdb_holder.clear(); });
+  }
   if (begun.ok()) begun = Boot(Templates::kNone);
   if (!begun.ok()) Fail(begun);
 }
@@ -415,7 +441,12 @@ void LiveSession::Detached(const gdb::Attachment& /*client*/) {
   notes_.holder = std::string();
 }
 
-std::string LiveSession::Monitor(std::string_view command) {
+std::optional<std::string> LiveSession::Monitor(std::string_view command) {
+  if (const auto request = ParseMonitorRequest(command)) {
+    absl::MutexLock lock(&mutex_);
+    notes_.asked_by_gdb = request;
+    return std::nullopt;
+  }
   MonitorFacts facts{.record = Snapshot(), .left = {}, .console = nullptr};
   facts.left = facts.record.expire_monotonic - parts_.clock.Monotonic();
   if (const auto log = console(); log.ok()) {

@@ -25,6 +25,7 @@
 #include "server/session/admission.h"
 #include "server/session/gdb_admission.h"
 #include "server/session/made_guest.h"
+#include "server/session/monitor.h"
 #include "server/session/session_parts.h"
 #include "server/session/session_record.h"
 #include "server/session/template_pool.h"
@@ -91,7 +92,7 @@ class LiveSession final : public gdb::ClientPolicy {
   absl::Status Admit(const gdb::Attachment& client) override;
   void Attached(const gdb::Attachment& client) override;
   void Detached(const gdb::Attachment& client) override;
-  std::string Monitor(std::string_view command) override;
+  std::optional<std::string> Monitor(std::string_view command) override;
 
  private:
   // What other threads noticed and the session's own thread is to act on. Later news of one kind
@@ -102,6 +103,7 @@ class LiveSession final : public gdb::ClientPolicy {
     std::optional<std::string> panicked;
     std::optional<std::string> exited;
     bool reset = false;
+    std::optional<MonitorRequest> asked_by_gdb;  // which waits for it
     bool expired = false;
   };
   enum class Keep { kInMemory, kStored };
@@ -112,9 +114,15 @@ class LiveSession final : public gdb::ClientPolicy {
   absl::Status Boot(Templates templates);
   absl::StatusOr<MadeGuest> TakeGuest(Templates templates);
   absl::Status Adopt();
-  void StartOver();
+  // Who wants it anew. gdb, by `monitor reset`, stays.
+  enum class AskedBy { kCaller, kGdb };
+  absl::Status BeginReset(AskedBy who);
+  void StartOver(AskedBy who);
+  void ObeyGdb(MonitorRequest request);
+  void TellGdb(std::string_view text) const;
   void Hold(std::shared_ptr<guest::Guest> guest);
-  absl::Status OpenDoor();
+  // `told` is what a gdb hears that has waited for it.
+  absl::Status OpenDoor(std::string_view told);
   // Whoever else has it, nobody comes through it any more. Under no lock: it waits for the
   // gateway's thread, which may be calling us.
   static void CloseDoor(std::shared_ptr<gdb::Door> door);

@@ -78,7 +78,7 @@ absl::StatusOr<SessionRecord> LiveSession::Resume() {
   return Snapshot();
 }
 
-absl::StatusOr<SessionRecord> LiveSession::Reset() {
+absl::Status LiveSession::BeginReset(AskedBy who) {
   if (admitted_.guest.kernel_image.empty()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
                      "what this session was booted from cannot be booted any more: create another");
@@ -86,7 +86,7 @@ absl::StatusOr<SessionRecord> LiveSession::Reset() {
   bool accepted = false;
   Update(Keep::kStored, [&](SessionRecord& record) {
     accepted = (record.state == SessionState::kReady || record.state == SessionState::kCrashed) &&
-               record.gdb_holder.empty();
+               (who == AskedBy::kGdb || record.gdb_holder.empty());
     absl::MutexLock lock(&mutex_);
     accepted = accepted && !copying_;
     if (!accepted) return;
@@ -96,9 +96,30 @@ absl::StatusOr<SessionRecord> LiveSession::Reset() {
     record.ready_time.reset();  // a daemon that goes before it is ready boots it again
   });
   absl::MutexLock lock(&mutex_);
-  if (!accepted) return NotNow("be reset");
+  return accepted ? absl::OkStatus() : NotNow("be reset");
+}
+
+absl::StatusOr<SessionRecord> LiveSession::Reset() {
+  KDBG_RETURN_IF_ERROR(BeginReset(AskedBy::kCaller));
+  absl::MutexLock lock(&mutex_);
   notes_.reset = true;
   return record_;
+}
+
+void LiveSession::ObeyGdb(MonitorRequest request) {
+  if (request == MonitorRequest::kPause) {
+    if (const auto open = door(); open.ok()) (*open)->KeepHalted();
+    return TellGdb(
+        fmt::format("it stays halted when gdb leaves; kdbgctl session resume {} lets it run\n",
+                    admitted_.guest.id));
+  }
+  const absl::Status begun = BeginReset(AskedBy::kGdb);
+  if (begun.ok()) return StartOver(AskedBy::kGdb);
+  TellGdb(fmt::format("{}\n", std::string(begun.message())));
+}
+
+void LiveSession::TellGdb(std::string_view text) const {
+  if (const auto open = door(); open.ok()) (*open)->AnswerMonitor(std::string(text));
 }
 
 absl::StatusOr<std::shared_ptr<guest::Guest>> LiveSession::BeginCopy() {
@@ -148,7 +169,7 @@ absl::Status LiveSession::NotNow(std::string_view what) const {
   if (!record_.gdb_holder.empty()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
                      fmt::format("sessions/{} cannot {}: gdb ({}) is attached and decides whether "
-                                 "the guest runs",
+                                 "the guest runs; `monitor reset` there boots it anew",
                                  record_.id, what, record_.gdb_holder),
                      {{"holder", record_.gdb_holder}});
   }

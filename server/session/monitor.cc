@@ -19,9 +19,15 @@ constexpr int kMostLines = 200;
 constexpr std::string_view kHelp =
     "monitor info         this session: kernel, shape, lease, and the console's last lines\n"
     "monitor console [N]  the last N lines of the guest's console (20; at most 200)\n"
+    "monitor reset        boots it anew, back to its stop point, while this gdb stays\n"
+    "monitor pause        it stays halted when this gdb leaves, instead of running on\n"
     "monitor help         this\n"
-    "To reset, pause, renew or share it: kdbgctl session --help, beside this gdb.\n"
+    "To renew, share, save or dump it: kdbgctl session --help, beside this gdb.\n"
     "QEMU's own monitor is not reachable from gdb: it would be a console on the build host.\n";
+
+std::vector<std::string> WordsOf(std::string_view command) {
+  return absl::StrSplit(std::string(command), absl::ByAnyChar(" \t"), absl::SkipEmpty());
+}
 
 std::string Console(const MonitorFacts& facts, int lines) {
   std::string text = facts.console ? facts.console(lines) : std::string();
@@ -53,9 +59,15 @@ std::string Info(const MonitorFacts& facts) {
 
 }  // namespace
 
+std::optional<MonitorRequest> ParseMonitorRequest(std::string_view command) {
+  const std::vector<std::string> words = WordsOf(command);
+  if (words == std::vector<std::string>{"reset"}) return MonitorRequest::kReset;
+  if (words == std::vector<std::string>{"pause"}) return MonitorRequest::kPause;
+  return std::nullopt;
+}
+
 std::string AnswerMonitor(std::string_view command, const MonitorFacts& facts) {
-  const std::vector<std::string> words =
-      absl::StrSplit(std::string(command), absl::ByAnyChar(" \t"), absl::SkipEmpty());
+  const std::vector<std::string> words = WordsOf(command);
   if (words.size() == 1 && words[0] == "info") return Info(facts);
   if (!words.empty() && words[0] == "console" && words.size() <= 2) {
     int lines = kConsoleLines;

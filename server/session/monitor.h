@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,7 +17,11 @@ struct MonitorFacts {
   std::function<std::string(int lines)> console;  // the last lines; absent: there is none
 };
 
-// Always some text that ends a line: gdb prints it as it is.
+// What takes more than an answer.
+enum class MonitorRequest { kReset, kPause };
+std::optional<MonitorRequest> ParseMonitorRequest(std::string_view command);
+
+// Every other command. Always some text that ends a line: gdb prints it as it is.
 std::string AnswerMonitor(std::string_view command, const MonitorFacts& facts);
 
 }  // namespace kdbg::session

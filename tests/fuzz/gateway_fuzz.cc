@@ -59,7 +59,9 @@ class OpenPolicy final : public gdb::ClientPolicy {
   absl::Status Admit(const gdb::Attachment&) override { return absl::OkStatus(); }
   void Attached(const gdb::Attachment&) override {}
   void Detached(const gdb::Attachment&) override {}
-  std::string Monitor(std::string_view command) override { return std::string(command); }
+  std::optional<std::string> Monitor(std::string_view command) override {
+    return std::string(command);
+  }
 };
 
 struct Place {

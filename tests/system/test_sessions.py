@@ -48,6 +48,32 @@ class Gdb(unittest.TestCase):
         self.assertNotRegex(shown.text, r"(?m)^\d+\.\d+\.\d+")  # how QEMU answers `info version`
         self.assertRegex(shown.stdout, START_KERNEL)
 
+    def test_monitor_reset_boots_anew_while_gdb_and_its_breakpoints_stay(self):
+        with kdbg.session("--stop-at", "reset") as session:
+            shown = kdbg.gdb(session["name"], "break start_kernel", "continue", "echo [once]\\n", "monitor reset",
+                             "info registers rip", "continue", "backtrace")
+            self.assertEqual(kdbg.show("session", session["name"])["state"], "READY")
+        once, _, again = shown.stdout.partition("[once]")
+        hit = r"Breakpoint 1, start_kernel \(\) at \S*init/main\.c:\d+"
+        self.assertRegex(once, hit, shown)
+        self.assertRegex(shown.text, "booted anew: it stands at reset")
+        self.assertRegex(again, r"rip +0xfff0 ")
+        self.assertRegex(again, hit, shown)
+        self.assertRegex(again, START_KERNEL)
+
+    def test_monitor_reset_goes_back_to_the_stop_point_from_far_on(self):
+        with kdbg.session() as session:
+            target = f"target remote | {kdbg.BIN}/kdbgctl gdb-pipe {session['name']}"
+            vmlinux = kdbg.artifact_file(kdbg.KERNEL, "vmlinux")
+            commands = [target, "set breakpoint always-inserted on", "break kernel_init", "continue", "backtrace 1",
+                        "monitor reset", "maintenance flush dcache", "maintenance flush register-cache", "backtrace", "continue", "backtrace 1",
+                        "monitor pause", "detach"]
+            shown = kdbg.run("gdb", "-batch", "-nx", vmlinux, *(part for one in commands for part in ("-ex", one)))
+            hits = re.findall(r"Breakpoint 1, kernel_init", shown.stdout)
+            self.assertEqual(len(hits), 2, shown)
+            self.assertRegex(shown.stdout, START_KERNEL)
+            self.assertEqual(kdbg.show("session", session["name"])["runState"], "HALTED")
+
     def test_kill_leaves_the_guest_alive(self):
         with kdbg.session() as session:
             kdbg.gdb(session["name"], "kill")

@@ -275,5 +275,29 @@ TEST_F(AcceleratorTest, QemuKilledLooksLikeTheEndOfTheProgram) {
   EXPECT_EQ(gdb_.Read(), "X09");
 }
 
+TEST_F(AcceleratorTest, AtAnotherGuestNothingOfTheOneBeforeIsBelieved) {
+  SimulatedGuest another;
+  another.Write(SimulatedGuest::kStack, "another!");
+  TempSocket socket;
+  FakeStub stub(socket.path());
+  stub.SetGuest(&another);
+  auto link = gdb::StubLink::Connect(here_.io_thread(), socket.path(), gdb::CpuState::kHalted);
+  ASSERT_TRUE(link.ok()) << link.status();
+  const std::string breakpoint = fmt::format("Z0,{:x},1", SimulatedGuest::kCode + 0x20);
+  EXPECT_EQ(gdb_.Ask(breakpoint), "OK");
+  EXPECT_EQ(gdb_.Ask("vCont;s:1"), "T05thread:01;");
+  const std::string stepped = gdb_.Ask("g");
+  gdb_.Ask(Memory(SimulatedGuest::kStack, 8));
+  gdb_.Send("qRcmd," + rsp::HexEncode("another guest"));
+  here_.policy().WaitForQuestion();
+  here_.door()->AnswerMonitor("moved\n", *std::move(link));
+  EXPECT_EQ(gdb_.Read(), "O" + rsp::HexEncode("moved\n"));
+  EXPECT_EQ(gdb_.Read(), "OK");
+  EXPECT_NE(gdb_.Ask("g"), stepped);
+  EXPECT_EQ(gdb_.Ask(Memory(SimulatedGuest::kStack, 8)), rsp::HexEncode("another!"));
+  EXPECT_EQ(gdb_.Ask("vCont;c"), "T05thread:01;") << "at the breakpoint of before";
+  EXPECT_THAT(stub.packets(), ::testing::Contains(breakpoint));
+}
+
 }  // namespace
 }  // namespace kdbg

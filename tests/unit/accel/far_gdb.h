@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "client/accel/accelerator.h"
 #include "proto/rsp/packet.h"
 #include "server/gdb/gateway.h"
@@ -28,9 +29,17 @@ class OpenPolicy final : public gdb::ClientPolicy {
   absl::Status Admit(const gdb::Attachment&) override { return absl::OkStatus(); }
   void Attached(const gdb::Attachment&) override {}
   void Detached(const gdb::Attachment&) override {}
-  std::string Monitor(std::string_view command) override {
+  std::optional<std::string> Monitor(std::string_view command) override {
+    if (command == "another guest") {
+      asked_.Notify();
+      return std::nullopt;
+    }
     return "monitor " + std::string(command) + "\n";
   }
+  void WaitForQuestion() const { asked_.WaitForNotification(); }
+
+ private:
+  absl::Notification asked_;
 };
 
 // A simulated guest behind a door.
@@ -51,6 +60,8 @@ class GuestAndDoor {
   SimulatedGuest& guest() { return guest_; }
   FakeStub& stub() { return stub_; }
   const std::shared_ptr<gdb::Door>& door() { return door_; }
+  const OpenPolicy& policy() const { return policy_; }
+  gdb::IoThread& io_thread() { return io_thread_; }
 
  private:
   SimulatedGuest guest_;

@@ -36,7 +36,11 @@ class RecordingPolicy final : public ClientPolicy {
   }
   void Attached(const Attachment& attachment) override { Note("attached " + attachment.client); }
   void Detached(const Attachment& attachment) override { Note("detached " + attachment.client); }
-  std::string Monitor(std::string_view command) override {
+  std::optional<std::string> Monitor(std::string_view command) override {
+    if (command == "later") {
+      asked_.Notify();
+      return std::nullopt;
+    }
     return "no monitor here: " + std::string(command) + "\n" + std::string(monitor_padding_, '.');
   }
 
@@ -44,6 +48,8 @@ class RecordingPolicy final : public ClientPolicy {
     absl::MutexLock lock(&mutex_);
     verdict_ = std::move(verdict);
   }
+  // Until it owes the answer to `monitor later`.
+  bool WaitForQuestion() const { return asked_.WaitForNotificationWithTimeout(absl::Seconds(5)); }
   void PadMonitor(std::size_t size) { monitor_padding_ = size; }
   std::vector<std::string> events() const {
     absl::MutexLock lock(&mutex_);
@@ -68,6 +74,7 @@ class RecordingPolicy final : public ClientPolicy {
   mutable absl::Mutex mutex_;
   absl::Status verdict_;
   std::vector<std::string> events_;
+  absl::Notification asked_;
   std::size_t monitor_padding_ = 0;
 };
 
@@ -180,6 +187,113 @@ TEST_F(GatewayTest, MonitorNeverReachesQemu) {
   EXPECT_EQ(output, "no monitor here: migrate \"exec:id\"\n" + std::string(5000, '.'));
   EXPECT_THAT(client.Ask("qRcmd,zz"), StartsWith("E."));
   EXPECT_THAT(stub_.packets(), Not(Contains(StartsWith("qRcmd"))));
+}
+
+// What `monitor` answers, whole.
+std::string ReadMonitor(GdbClient& client) {
+  std::string output;
+  while (true) {
+    const std::string packet = client.Read().value_or("(end)");
+    if (packet[0] != 'O' || packet == "OK") return output + packet;
+    output += rsp::HexDecode(packet.substr(1)).value_or("");
+  }
+}
+
+class LateAnswerTest : public GatewayTest {
+ protected:
+  void SetUp() override {
+    GatewayTest::SetUp();
+    auto link = StubLink::Connect(io_thread_, other_socket_.path(), CpuState::kHalted);
+    ASSERT_TRUE(link.ok()) << link.status();
+    other_link_ = *std::move(link);
+  }
+  void AskLater(GdbClient& client) {
+    client.Send("qRcmd," + rsp::HexEncode("later"));
+    ASSERT_TRUE(policy_.WaitForQuestion());
+  }
+
+  TempSocket other_socket_;
+  FakeStub other_stub_{other_socket_.path()};
+  std::shared_ptr<StubLink> other_link_;
+};
+
+TEST_F(LateAnswerTest, AClientWaitsForThePolicy) {
+  GdbClient client(door_->port());
+  client.Attach();
+  AskLater(client);
+  client.Send("m0,2");
+  door_->AnswerMonitor("there\n");
+  EXPECT_EQ(ReadMonitor(client), "there\nOK");
+  EXPECT_EQ(client.Read(), "5a5a") << "asked meanwhile, answered after that";
+  door_->AnswerMonitor("nobody asked\n");
+  EXPECT_EQ(client.Ask("m0,2"), "5a5a");
+}
+
+TEST_F(LateAnswerTest, AClientGoesOnAtAnotherGuestAsItWasAtTheOneBefore) {
+  GdbClient client(door_->port());
+  client.Attach();
+  for (const char* packet :
+       {"Hg02", "Z0,ffffffff81000100,1", "Z1,ffffffff81000200,1", "Z2,ffff888000000000,8",
+        "Z1,ffffffff81000300,1", "z1,ffffffff81000300,1"}) {
+    EXPECT_EQ(client.Ask(packet), "OK") << packet;
+  }
+  AskLater(client);
+  stub_.Die();
+  door_->AnswerMonitor("moved\n", other_link_);
+  EXPECT_EQ(ReadMonitor(client), "moved\nOK");
+  EXPECT_THAT(other_stub_.breakpoints(),
+              ElementsAre("0,ffffffff81000100,1", "1,ffffffff81000200,1", "2,ffff888000000000,8"));
+  EXPECT_THAT(other_stub_.packets(), Contains("Hg02"));
+  EXPECT_EQ(door_->holder()->client, client.name());
+  EXPECT_FALSE(other_link_->Continue().ok()) << "the client decides there, too";
+  EXPECT_EQ(client.Ask("D"), "OK");
+  EXPECT_TRUE(other_stub_.WaitRunning(true));
+  EXPECT_THAT(other_stub_.breakpoints(), IsEmpty());
+}
+
+TEST_F(LateAnswerTest, WhatCannotBeSetAgainIsTold) {
+  GdbClient client(door_->port());
+  client.Attach();
+  EXPECT_EQ(client.Ask("Z1,ffffffff81000200,1"), "OK");
+  AskLater(client);
+  other_stub_.SetReply("Z1,ffffffff81000200,1", "E22");
+  door_->AnswerMonitor("moved\n", other_link_);
+  EXPECT_THAT(ReadMonitor(client), HasSubstr("not there any more: Z1,ffffffff81000200,1\nOK"));
+}
+
+TEST_F(LateAnswerTest, TheOtherGuestIsFoundHalted) {
+  GdbClient client(door_->port());
+  client.Attach();
+  AskLater(client);
+  ASSERT_TRUE(other_link_->Continue().ok());
+  door_->AnswerMonitor("moved\n", other_link_);
+  EXPECT_EQ(ReadMonitor(client), "moved\nOK");
+  EXPECT_FALSE(other_stub_.running());
+  EXPECT_EQ(other_stub_.stray_bytes(), 0);
+}
+
+TEST_F(LateAnswerTest, OneThatVanishesMeanwhileLeavesTheOtherGuestToTheNext) {
+  {
+    GdbClient client(door_->port());
+    client.Attach();
+    AskLater(client);
+  }
+  ASSERT_TRUE(policy_.WaitForDetach());
+  door_->AnswerMonitor("moved\n", other_link_);
+  other_stub_.SetReply("m0,2", "0102");
+  GdbClient next(door_->port());
+  next.Attach();
+  EXPECT_EQ(next.Ask("m0,2"), "0102");
+}
+
+TEST_F(LateAnswerTest, TheEndOfTheOtherGuestIsNoticed) {
+  GdbClient client(door_->port());
+  client.Attach();
+  AskLater(client);
+  door_->AnswerMonitor("moved\n", other_link_);
+  EXPECT_EQ(ReadMonitor(client), "moved\nOK");
+  other_stub_.Die();
+  EXPECT_TRUE(policy_.WaitForDetach());
 }
 
 TEST_F(GatewayTest, PacketsOffTheListNeverReachQemu) {

@@ -46,7 +46,7 @@ class OpenPolicy final : public ClientPolicy {
   absl::Status Admit(const Attachment&) override { return absl::OkStatus(); }
   void Attached(const Attachment&) override {}
   void Detached(const Attachment&) override {}
-  std::string Monitor(std::string_view) override { return ""; }
+  std::optional<std::string> Monitor(std::string_view) override { return ""; }
 };
 
 class RangeStepTest : public ::testing::Test {

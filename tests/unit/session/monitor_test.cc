@@ -53,6 +53,14 @@ TEST_F(MonitorTest, ConsoleShowsAsManyLinesAsAskedFor) {
   EXPECT_EQ(Answer("console"), "the console is empty\n");
 }
 
+TEST_F(MonitorTest, OnlyOneWordAloneAsksForMoreThanAnAnswer) {
+  EXPECT_EQ(ParseMonitorRequest(" reset "), MonitorRequest::kReset);
+  EXPECT_EQ(ParseMonitorRequest("pause"), MonitorRequest::kPause);
+  for (const char* command : {"", "reset halt", "resets", "pause now", "info"}) {
+    EXPECT_FALSE(ParseMonitorRequest(command)) << command;
+  }
+}
+
 TEST_F(MonitorTest, WhatItDoesNotKnowIsAnsweredWithWhatItDoes) {
   EXPECT_THAT(Answer("help"), AllOf(HasSubstr("monitor console"), Not(HasSubstr("not know"))));
   EXPECT_EQ(Answer(""), Answer("help"));
