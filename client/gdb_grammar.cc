@@ -6,6 +6,7 @@
 #include <string>
 #include <tuple>
 
+#include "client/commands/debuginfod.h"
 #include "client/commands/gdb_relay_commands.h"
 #include "client/commands/ide.h"
 #include "client/session_grammar.h"
@@ -79,6 +80,13 @@ void AddGdb(Grammar& grammar) {
   forward->add_option("SESSION", *session, kSessionHelp)->required();
   forward->add_option("--listen", *listen, "[HOST]:PORT, default 127.0.0.1:1234");
   AddIde(grammar);
+  auto port = std::make_shared<int>(0);
+  grammar
+      .Command(nullptr, "debuginfod", "symbols and sources by build id, for any gdb",
+               "  kdbgctl debuginfod --port 8002\n",
+               [=](Context& context) { return Debuginfod(context, *port); })
+      ->add_option("--port", *port, "of the loopback; default any free one")
+      ->check(CLI::Range(0, 65535));
 }
 
 }  // namespace kdbg::client

@@ -2,26 +2,18 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "client/commands/debuginfod.h"
 #include "client/commands/source.h"
-#include "client/gdb/source_http.h"
+#include "client/gdb/debuginfod_http.h"
 #include "client/terminal/input_pump.h"
 #include "proto/support/errno_status.h"
 
 namespace kdbg::client {
 namespace {
-
-std::string NewToken() {
-  unsigned char bytes[16] = {};
-  (void)!::getrandom(bytes, sizeof bytes, 0);
-  std::string token;
-  for (const unsigned char byte : bytes) token += fmt::format("{:02x}", byte);
-  return token;
-}
 
 absl::StatusOr<std::string> ReadLine(int fd) {
   std::string line;
@@ -38,20 +30,22 @@ absl::StatusOr<std::string> ReadLine(int fd) {
 }  // namespace
 
 CommandEnd ServeSources(Context& context, const SourceServerOptions& options) {
-  const std::string token = NewToken();
-  KDBG_ASSIGN_OR_RETURN(
-      const std::unique_ptr<SourceHttp> http,
-      SourceHttp::Start(token, options.build_id,
-                        [&](const std::string& path) -> absl::StatusOr<std::string> {
-                          // First asked for when gdb shows a line: connecting must not hold up the
-                          // attach.
-                          KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
-                          auto content = ReadSourceFile(*server, options.source, path);
-                          if (absl::IsUnavailable(content.status())) {
-                            context.Disconnect();
-                          }
-                          return content;
-                        }));
+  const std::string token = NewUrlToken();
+  DebuginfodAnswers answers;
+  answers.source = [&](const std::string& build_id,
+                       const std::string& path) -> absl::StatusOr<std::string> {
+    if (build_id != options.build_id) return absl::NotFoundError("another program");
+    // First asked for when gdb shows a line: connecting must not hold up the attach.
+    KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
+    auto content = ReadSourceFile(*server, options.source, path);
+    if (absl::IsUnavailable(content.status())) context.Disconnect();
+    return content;
+  };
+  answers.symbols = [](const std::string&) -> absl::StatusOr<std::filesystem::path> {
+    return absl::NotFoundError("gdb has them");
+  };
+  KDBG_ASSIGN_OR_RETURN(const std::unique_ptr<DebuginfodHttp> http,
+                        DebuginfodHttp::Start(token, 0, std::move(answers)));
   Output::Write(fmt::format("{} {}\n", http->port(), token));
   StopSignal never;
   PumpInput(STDIN_FILENO, never, [](std::string_view) { return true; });

@@ -6,7 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "proto/support/sha256.h"
@@ -427,6 +429,83 @@ TEST_F(GdbTest, ARealGdbShowsSourceLinesOfTheServersTree) {
       Run({"gdb", "s-1", "--", "-batch", "-ex", "list main", "-ex", "list 5,5"});
   EXPECT_THAT(result.out, HasSubstr("return zero; /* from the server */")) << result.err;
   EXPECT_EQ(state().source_reads, 1);
+}
+
+// What `debuginfod` printed first.
+class DebuginfodTest : public CliTest {
+ protected:
+  DebuginfodTest() {
+    int out[2];
+    EXPECT_EQ(::pipe2(out, O_CLOEXEC), 0);
+    const UniqueFd read_end(out[0]);
+    UniqueFd write_end(out[1]);
+    process_ = Start({"debuginfod"}, {{1, write_end.get()}});
+    write_end.Reset();
+    char url[128] = {};
+    EXPECT_GT(::read(read_end.get(), url, sizeof url - 1), 0);
+    url_ = std::string(url, std::strcspn(url, "\n"));
+  }
+  // Whether it could be had.
+  bool Has(const std::string& url) {
+    Subprocess::Options options;
+    options.argv = {"python3", "-c", "import sys, urllib.request as r; r.urlopen(sys.argv[1])",
+                    url};
+    return RunCommand(options)->status.ok();
+  }
+
+  std::optional<Subprocess> process_;
+  std::string url_;
+};
+
+TEST_F(DebuginfodTest, APlainGdbFindsSymbolsAndSourcesByBuildId) {
+  const std::string source = "int zero;\nint main(void)\n{\n\treturn zero; /* from afar */\n}\n";
+  const std::string file = WriteFile("tree/init/main.c", source);
+  const std::string program = (home_ / "vmlinux").string();
+  for (const std::vector<std::string>& command :
+       {std::vector<std::string>{"gcc", "-g", "-Wl,--build-id=0x0123456789abcdef",
+                                 "-ffile-prefix-map=" + (home_ / "tree").string() + "=/src", file,
+                                 "-o", program},
+        {"strip", "-o", program + ".stripped", program}}) {
+    Subprocess::Options options;
+    options.argv = command;
+    ASSERT_TRUE(RunCommand(options)->status.ok()) << command[0];
+  }
+  std::filesystem::remove_all(home_ / "tree");
+  AddSession({{"vmlinux", Content(program)}});
+  state().source_files["init/main.c"] = source;
+  Subprocess::Options gdb;
+  gdb.argv = {"gdb",
+              "-nx",
+              "-batch",
+              "-iex",
+              "set debuginfod enabled on",
+              "-ex",
+              "list main",
+              program + ".stripped"};
+  gdb.environment = environment_;
+  gdb.environment->push_back("DEBUGINFOD_URLS=" + url_);
+  const auto shown = RunCommand(gdb);
+  ASSERT_TRUE(shown.ok());
+  EXPECT_THAT(shown->output, HasSubstr("return zero; /* from afar */")) << shown->error;
+  process_->Signal(SIGINT);
+  EXPECT_EQ(process_->Wait().code, 130);
+}
+
+TEST_F(DebuginfodTest, WhoDoesNotKnowTheTokenGetsNothing) {
+  AddSession({{"vmlinux", "elf bytes"}});
+  EXPECT_TRUE(Has(url_ + "/buildid/0123456789abcdef/executable"));
+  EXPECT_FALSE(Has(url_ + "/buildid/0123456789abcdee/executable")) << "no such kernel";
+  EXPECT_FALSE(Has(url_ + "/buildid/0123456789abcdef/source/src/../../etc/passwd"));
+  const std::string port = url_.substr(0, url_.rfind('/'));
+  EXPECT_FALSE(Has(port + "/buildid/0123456789abcdef/executable"));
+  EXPECT_FALSE(Has(port + "/0123/buildid/0123456789abcdef/executable"));
+}
+
+TEST_F(DebuginfodTest, APortThatIsTakenIsNamed) {
+  const std::string port = url_.substr(17, url_.rfind('/') - 17);
+  const CliResult second = Run({"debuginfod", "--port", port});
+  EXPECT_EQ(second.exit_code, 6);
+  EXPECT_THAT(second.err, HasSubstr("cannot listen on port " + port));
 }
 
 }  // namespace

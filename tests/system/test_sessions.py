@@ -87,6 +87,25 @@ class Gdb(unittest.TestCase):
             kdbg.console_until(session["name"], "Boot took")
             self.assertEqual(kdbg.show("session", session["name"])["runState"], "RUNNING")
 
+    def test_a_plain_one_finds_symbols_and_lines_by_build_id(self):
+        vmlinux = kdbg.artifact_file(kdbg.KERNEL, "vmlinux")
+        served = kdbg.start(kdbg.BIN / "kdbgctl", "-q", "debuginfod")
+        try:
+            url = served.stdout.readline().strip()
+            with kdbg.session() as session, kdbg.scratch() as scratch:
+                bare = scratch / "vmlinux"
+                self.assertEqual(kdbg.run("strip", "-o", bare, vmlinux).code, Exit.DONE)
+                shown = kdbg.run("env", f"DEBUGINFOD_URLS={url}", f"DEBUGINFOD_CACHE_PATH={scratch}", "gdb", "-nx",
+                                 "-batch", "-iex", "set debuginfod enabled on", bare, "-ex",
+                                 "target remote {host}:{port}".format(**session["gdb"]), "-ex", "backtrace", "-ex",
+                                 "list start_kernel")
+        finally:
+            served.send_signal(signal.SIGINT)
+            self.assertEqual(served.wait(timeout=10), Exit.INTERRUPTED)
+            served.stdout.close()
+        self.assertRegex(shown.stdout, START_KERNEL, shown)
+        self.assertRegex(shown.stdout, r"\d+\s.*void\s.*start_kernel\(void\)")
+
     def test_one_that_vanishes_leaves_no_breakpoint(self):
         with kdbg.session() as session:
             # `shell` runs below gdb, so its parent is gdb itself.

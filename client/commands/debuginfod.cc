@@ -1,0 +1,120 @@
+#include "client/commands/debuginfod.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/random.h>
+
+#include <filesystem>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "client/commands/source.h"
+#include "client/gdb/debuginfod_http.h"
+#include "client/gdb/symbol_cache.h"
+#include "client/terminal/input_pump.h"
+
+namespace kdbg::client {
+namespace {
+
+// What the server has of kernels, by their build ids. What it does not let the caller see is not
+// there. For the HTTP thread.
+class Kernels {
+ public:
+  Kernels(Context& context, std::filesystem::path cache, StopSignal& interrupted)
+      : context_(context), cache_(std::move(cache)), interrupted_(interrupted) {}
+
+  absl::StatusOr<std::filesystem::path> Symbols(const std::string& build_id) {
+    KDBG_ASSIGN_OR_RETURN(const std::vector<v1::Artifact> kernels, Find(build_id));
+    KDBG_ASSIGN_OR_RETURN(Server * server, context_.server());
+    Progress progress(context_.output());
+    const auto symbols = SymbolCache(cache_).Fetch(*server, context_.interrupt(), progress,
+                                                   kernels.front(), Scripts::kNo);
+    if (!symbols.ok()) return Failed(symbols.status());
+    return symbols->vmlinux;
+  }
+
+  absl::StatusOr<std::string> Source(const std::string& build_id, const std::string& path) {
+    KDBG_ASSIGN_OR_RETURN(const std::vector<v1::Artifact> kernels, Find(build_id));
+    KDBG_ASSIGN_OR_RETURN(Server * server, context_.server());
+    absl::StatusOr<std::string> content;
+    // Of one tree there can be several sources, and not each is the caller's to read.
+    for (const v1::Artifact& kernel : kernels) {
+      content = ReadSourceFile(*server, kernel.source(), path);
+      if (!absl::IsNotFound(content.status())) break;
+    }
+    if (!content.ok()) return Failed(content.status());
+    return content;
+  }
+
+ private:
+  // At least one.
+  absl::StatusOr<std::vector<v1::Artifact>> Find(const std::string& build_id) {
+    if (const auto known = known_.find(build_id); known != known_.end()) return known->second;
+    v1::ListArtifactsRequest request;
+    request.set_all_owners(true);
+    const auto all =
+        context_.ListAll<v1::ArtifactService>(&v1::ArtifactService::Stub::ListArtifacts, request);
+    if (!all.ok()) return Failed(all.status());
+    std::vector<v1::Artifact> kernels;
+    for (const v1::Artifact& artifact : all->artifacts()) {
+      if (artifact.kind() == v1::Artifact::KERNEL && artifact.build_id() == build_id) {
+        kernels.push_back(artifact);
+      }
+    }
+    if (kernels.empty()) return absl::NotFoundError("no kernel with this build id");
+    return known_[build_id] = std::move(kernels);
+  }
+
+  absl::Status Failed(const absl::Status& why) {
+    if (absl::IsUnavailable(why)) context_.Disconnect();
+    if (IsInterrupted(why)) interrupted_.Set();
+    if (!absl::IsNotFound(why)) context_.output().Note(std::string(why.message()));
+    return why;
+  }
+
+  Context& context_;
+  const std::filesystem::path cache_;
+  StopSignal& interrupted_;
+  std::map<std::string, std::vector<v1::Artifact>> known_;
+};
+
+}  // namespace
+
+std::string NewUrlToken() {
+  unsigned char bytes[16] = {};
+  (void)!::getrandom(bytes, sizeof bytes, 0);
+  std::string token;
+  for (const unsigned char byte : bytes) token += fmt::format("{:02x}", byte);
+  return token;
+}
+
+CommandEnd Debuginfod(Context& context, int port) {
+  // Who may not talk to the server hears it now.
+  KDBG_RETURN_IF_ERROR(context.server().status());
+  KDBG_ASSIGN_OR_RETURN(std::filesystem::path cache,
+                        UserCacheDirectory(PathEnvironment::Current()));
+  // An interrupt ends the program, but while something is fetched: then that, and it by this.
+  StopSignal interrupted;
+  Kernels kernels(context, std::move(cache), interrupted);
+  const std::string token = NewUrlToken();
+  KDBG_ASSIGN_OR_RETURN(
+      const std::unique_ptr<DebuginfodHttp> http,
+      DebuginfodHttp::Start(
+          token, port,
+          {.source = [&](const std::string& id,
+                         const std::string& path) { return kernels.Source(id, path); },
+           .symbols = [&](const std::string& id) { return kernels.Symbols(id); }}));
+  const std::string url = fmt::format("http://127.0.0.1:{}/{}", http->port(), token);
+  Output::Write(url + "\n");
+  context.output().Note(
+      fmt::format("in another shell: export DEBUGINFOD_URLS={}; whoever has this URL reads as you; "
+                  "Ctrl-C ends it",
+                  url));
+  pollfd waiting = {.fd = interrupted.fd(), .events = POLLIN, .revents = 0};
+  while (::poll(&waiting, 1, -1) < 0) {
+  }
+  return InterruptedError();
+}
+
+}  // namespace kdbg::client
