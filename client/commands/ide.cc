@@ -86,6 +86,18 @@ absl::Status WriteGdbWithSettings(const fs::path& program, const IdeLaunch& laun
       0700);
 }
 
+// What is there may be a link, and not for everybody to read.
+absl::Status WriteOver(const fs::path& file, const std::string& text) {
+  std::error_code error;
+  const fs::path there = fs::canonical(file, error);
+  if (error) {
+    KDBG_RETURN_IF_ERROR(MakeDirectories(file.parent_path(), 0755));
+    return WriteFileAtomic(file, text);
+  }
+  const auto mode = fs::status(there, error).permissions() & fs::perms::all;
+  return WriteFileAtomic(there, text, static_cast<int>(mode));
+}
+
 void Tell(const Output& output, const IdeFiles& files, const fs::path& file,
           const IdeLaunch& launch) {
   google::protobuf::Struct written;
@@ -149,8 +161,7 @@ CommandEnd WriteIdeLaunch(Context& context, const IdeOptions& options) {
   const fs::path file =
       fs::absolute(options.output.empty() ? tree : fs::path(options.output)) / files.file;
   KDBG_ASSIGN_OR_RETURN(const std::string text, TextFor(options.ide, launch, file));
-  KDBG_RETURN_IF_ERROR(MakeDirectories(file.parent_path(), 0755));
-  KDBG_RETURN_IF_ERROR(WriteFileAtomic(file, text));
+  KDBG_RETURN_IF_ERROR(WriteOver(file, text));
   Tell(context.output(), files, file, launch);
   return kExitDone;
 }

@@ -76,6 +76,19 @@ TEST_F(IdeTest, AnExistingLaunchJsonKeepsWhatIsInIt) {
   EXPECT_EQ(Content(file), "{ \"configurations\": [\n");
 }
 
+TEST_F(IdeTest, AnExistingLaunchJsonStaysTheLinkAndAsSecretAsItIs) {
+  const std::filesystem::path real = WriteFile("dotfiles/launch.json", "{}");
+  std::filesystem::permissions(
+      real, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::filesystem::create_directories(tree_ + "/.vscode");
+  std::filesystem::create_symlink(real, tree_ + "/.vscode/launch.json");
+  ASSERT_EQ(Ide("vscode").exit_code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(tree_ + "/.vscode/launch.json"));
+  EXPECT_THAT(Content(real), HasSubstr("kdbg-s-1"));
+  EXPECT_EQ(std::filesystem::status(real).permissions(),
+            std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+}
+
 TEST_F(IdeTest, EclipseGetsALaunchFileToImport) {
   ASSERT_EQ(Ide("eclipse").exit_code, 0);
   EXPECT_EQ(
