@@ -169,8 +169,9 @@ absl::Status LiveSession::NotNow(std::string_view what) const {
   if (!record_.gdb_holder.empty()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kHolderBusy,
                      fmt::format("sessions/{} cannot {}: gdb ({}) is attached and decides whether "
-                                 "the guest runs; `monitor reset` there boots it anew",
-                                 record_.id, what, record_.gdb_holder),
+                                 "the guest runs{}",
+                                 record_.id, what, record_.gdb_holder,
+                                 what == "be reset" ? "; say `monitor reset` there" : ""),
                      {{"holder", record_.gdb_holder}});
   }
   return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,

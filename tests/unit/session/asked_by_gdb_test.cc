@@ -31,7 +31,7 @@ TEST_F(AskedByGdbTest, GdbStaysAndIsAtTheStopPointOfTheNextBoot) {
   EXPECT_EQ(client.Ask("Z1,ffffffff81000200,1"), "OK");
   Await(id, [](const SessionRecord& record) { return !record.gdb_holder.empty(); });
   const absl::Status refused = sessions_->Reset(id).status();
-  EXPECT_THAT(refused.message(), HasSubstr("`monitor reset` there"));
+  EXPECT_THAT(refused.message(), HasSubstr("say `monitor reset` there"));
   EXPECT_THAT(Monitor(client, "reset"),
               AllOf(HasSubstr("it stands at start_kernel\n"),
                     HasSubstr("maintenance flush register-cache"), ::testing::EndsWith("OK")));
