@@ -17,6 +17,7 @@
 #include "server/access/users.h"
 #include "server/app/access_parts.h"
 #include "server/app/housekeeping.h"
+#include "server/app/metrics_feed.h"
 #include "server/app/paths.h"
 #include "server/app/version.h"
 #include "server/app/watchdog.h"
@@ -150,6 +151,7 @@ class Daemon::Parts {
   absl::Status OpenState(const config::Config& config, const Remotes& trusted);
   absl::Status OpenBuilds(const config::Config& config, const Remotes& trusted);
   absl::Status OpenSessions(const config::Config& config);
+  absl::Status OpenMetrics(const config::Metrics& settings);
   absl::Status Serve(const config::Config& config);
   std::vector<Chore> Chores();
   service::ServerFacts Facts(const config::Config& config) const;
@@ -199,6 +201,7 @@ class Daemon::Parts {
   std::unique_ptr<session::CopyRoom> copy_room_;
   std::unique_ptr<session::Sessions> sessions_;
   AccessParts access_;
+  std::unique_ptr<MetricsFeed> metrics_;  // null: nobody asks for them
   std::unique_ptr<service::SourceServiceImpl> source_service_;
   std::unique_ptr<service::BuildServiceImpl> build_service_;
   std::unique_ptr<service::ArtifactServiceImpl> artifact_service_;
@@ -219,6 +222,7 @@ absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
   KDBG_RETURN_IF_ERROR(OpenState(config, trusted));
   KDBG_RETURN_IF_ERROR(OpenBuilds(config, trusted));
   KDBG_RETURN_IF_ERROR(OpenSessions(config));
+  KDBG_RETURN_IF_ERROR(OpenMetrics(config.metrics));
   KDBG_RETURN_IF_ERROR(Serve(config));
   housekeeping_ = std::make_unique<Housekeeping>(Chores());
   return absl::OkStatus();
@@ -392,6 +396,22 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
                                                  .templates_directory = paths_.templates,
                                                  .uid_of = uid_of},
                                                 LimitsFrom(config.session, memory.total_bytes)));
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::Parts::OpenMetrics(const config::Metrics& settings) {
+  if (settings.listen.empty()) return absl::OkStatus();
+  KDBG_ASSIGN_OR_RETURN(metrics_, MetricsFeed::Start({.gate = access_.gate(),
+                                                      .builds = *builds_,
+                                                      .sessions = *sessions_,
+                                                      .artifacts = *artifacts_,
+                                                      .uploads = *uploads_,
+                                                      .io_thread = *io_thread_,
+                                                      .clock = clock_,
+                                                      .state_directory = paths_.state,
+                                                      .version = KDBG_VERSION},
+                                                     settings.listen));
+  spdlog::info("metrics on port {} of the loopback", metrics_->port());
   return absl::OkStatus();
 }
 

@@ -249,6 +249,15 @@ std::vector<std::string> ActiveBuilds::MembersOf(std::string_view work) const {
   return found == works_.end() ? std::vector<std::string>() : found->second.members;
 }
 
+BuildNumbers ActiveBuilds::Count() const {
+  absl::MutexLock lock(&mutex_);
+  BuildNumbers numbers;
+  for (const auto& [id, member] : members_) {
+    ++(member.record.state == BuildState::kRunning ? numbers.running : numbers.queued);
+  }
+  return numbers;
+}
+
 int ActiveBuilds::waiting_threads() const {
   absl::MutexLock lock(&mutex_);
   return idle_;

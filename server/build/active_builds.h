@@ -86,6 +86,7 @@ class ActiveBuilds {
   // With its place in the queue.
   std::optional<BuildRecord> Find(std::string_view build) const;
   std::vector<std::string> MembersOf(std::string_view work) const;
+  BuildNumbers Count() const;
   // How many are in Next and have nothing to do.
   int waiting_threads() const;
 

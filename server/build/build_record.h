@@ -125,4 +125,10 @@ struct BuildRecord {
   }
 };
 
+// Of builds that have not ended.
+struct BuildNumbers {
+  int queued = 0;
+  int running = 0;
+};
+
 }  // namespace kdbg::build

@@ -78,6 +78,7 @@ class Builds::Impl {
   BuildRecord Current(BuildRecord stored) const;
 
   void SetHeld(bool held) { active_.SetHeld(held); }
+  BuildNumbers Count() const { return active_.Count(); }
 
   const BuildTable& table() const { return table_; }
   Subscribers<const BuildRecord&>& changes() { return changes_; }
@@ -115,7 +116,6 @@ class Builds::Impl {
   Subscribers<const std::string&> log_changes_;
   ActiveBuilds active_;
   std::atomic<bool> sandbox_usable_ = false;
-
   std::unique_ptr<GdbIndexer> indexer_;
   std::vector<std::thread> workers_;
 };
@@ -221,6 +221,7 @@ absl::StatusOr<BuildRecord> Builds::Impl::AnswerAtOnce(BuildRecord record) {
   record.start_time = record.create_time;
   record.end_time = record.create_time;
   KDBG_RETURN_IF_ERROR(table_.Insert(record));
+  AnnounceEnd(record);
   return record;
 }
 
@@ -277,6 +278,7 @@ absl::StatusOr<BuildRecord> Builds::Impl::Enqueue(BuildRecord record) {
   KDBG_RETURN_IF_ERROR(BuildLog::Open(LogPath(record.id), settings_.log_limit_bytes).status());
   KDBG_RETURN_IF_ERROR(table_.Insert(record));
   record.progress.queue_position = active_.Add(record, PriorityOf(record));
+  changes_.Notify(record);
   return record;
 }
 
@@ -390,8 +392,7 @@ std::vector<BuildRecord> Builds::Impl::Do(const ActiveBuilds::Started& started) 
   const bool cancelled = active_.WasCancelled(work);
   if (!done.ok()) {
     // Those that the end of the daemon interrupts stay RUNNING in the database: the next start
-    // queues them again.
-    // So do those that made room: they are queued again at once.
+    // queues them again. So do those that made room: they are queued again at once.
     if (!cancelled && started.stop.stop_requested()) return {};
     return Conclude(active_.Close(work), done.status(), cancelled);
   }
@@ -464,6 +465,8 @@ absl::StatusOr<std::vector<BuildRecord>> Builds::List(const ListQuery& query) co
   return records;
 }
 
+BuildNumbers Builds::Count() const { return impl_->Count(); }
+
 absl::StatusOr<BuildRecord> Builds::Cancel(std::string_view id) { return impl_->Cancel(id); }
 
 void Builds::SetHeld(bool held) { impl_->SetHeld(held); }
@@ -476,6 +479,10 @@ Subscription Builds::Subscribe(std::string_view id,
       [id = std::string(id), listener = std::move(listener)](const BuildRecord& record) {
         if (record.id == id) listener(record);
       });
+}
+
+Subscription Builds::SubscribeAll(std::function<void(const BuildRecord&)> listener) {
+  return impl_->changes().Add(std::move(listener));
 }
 
 absl::StatusOr<LogSlice> Builds::ReadLog(std::string_view id, std::int64_t offset_bytes,

@@ -113,6 +113,9 @@ class Builds {
   // Newest first.
   absl::StatusOr<std::vector<BuildRecord>> List(const ListQuery& query) const;
 
+  // From memory.
+  BuildNumbers Count() const;
+
   // Returns when every process of it is gone (at most 2 seconds). A build that has ended is
   // answered as it is.
   absl::StatusOr<BuildRecord> Cancel(std::string_view id);
@@ -128,6 +131,8 @@ class Builds {
   // its final state. Not called with the present state.
   [[nodiscard]] Subscription Subscribe(std::string_view id,
                                        std::function<void(const BuildRecord&)> listener);
+  // Likewise of each build; also of one that was answered at once, with its final state.
+  [[nodiscard]] Subscription SubscribeAll(std::function<void(const BuildRecord&)> listener);
 
   // At most `max_bytes` from `offset_bytes` on; negative counts from the end. Empty data at the
   // present end; `ended` says that nothing will follow. OUT_OF_RANGE (kOffsetOutOfRange) beyond it.

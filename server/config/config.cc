@@ -240,9 +240,20 @@ absl::Status ReadLibvirt(Section section, Libvirt& libvirt) {
   return section.Finish();
 }
 
+absl::Status ReadMetrics(Section section, Metrics& metrics) {
+  section.Read("listen", metrics.listen);
+  return section.Finish();
+}
+
+bool IsLoopback(const TcpAddress& address) {
+  static const Network networks[] = {*Network::Parse("127.0.0.0/8"), *Network::Parse("::1")};
+  return std::any_of(std::begin(networks), std::end(networks),
+                     [&](const Network& network) { return network.Contains(address.host); });
+}
+
 absl::Status CheckSections(std::string_view file, const toml::table& document) {
-  static constexpr std::string_view kSections[] = {"server", "access",  "tls",
-                                                   "build",  "session", "libvirt"};
+  static constexpr std::string_view kSections[] = {"server",  "access",  "tls",    "build",
+                                                   "session", "libvirt", "metrics"};
   for (const auto& [key, node] : document) {
     if (std::find(std::begin(kSections), std::end(kSections), key.str()) == std::end(kSections)) {
       return Wrong(file, key.source(),
@@ -285,6 +296,13 @@ absl::Status CheckTogether(std::string_view file, const Config& config) {
   }
   if (config.tls && config.tls->certificate_lifetime < absl::Hours(1)) {
     return wrong("tls.certificate_lifetime must be \"1h\" or more");
+  }
+  const auto metrics = ParseTcpAddress(config.metrics.listen);
+  if (!config.metrics.listen.empty() && (!metrics || !IsLoopback(*metrics))) {
+    return wrong(fmt::format(
+        "metrics.listen: '{}' is not an address of the loopback and a port, such as 127.0.0.1:9480 "
+        "or [::1]:9480: whoever reaches it can read it, so let Prometheus come by this host",
+        config.metrics.listen));
   }
   if (config.session.first_port > config.session.last_port) {
     return wrong("session.first_port is above session.last_port");
@@ -336,6 +354,7 @@ absl::StatusOr<Config> ParseConfig(std::string_view text, std::string_view file_
   KDBG_RETURN_IF_ERROR(ReadBuild(Section(file_name, "build", document), config.build));
   KDBG_RETURN_IF_ERROR(ReadSession(Section(file_name, "session", document), config.session));
   KDBG_RETURN_IF_ERROR(ReadLibvirt(Section(file_name, "libvirt", document), config.libvirt));
+  KDBG_RETURN_IF_ERROR(ReadMetrics(Section(file_name, "metrics", document), config.metrics));
   KDBG_RETURN_IF_ERROR(CheckTogether(file_name, config));
   return config;
 }

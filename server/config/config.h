@@ -97,6 +97,11 @@ struct Libvirt {
   std::string uri;  // empty: the embedded hypervisor below state_dir
 };
 
+// For Prometheus. It knows no callers, so it is for this host only.
+struct Metrics {
+  std::string listen;  // "127.0.0.1:9480"; empty: nowhere
+};
+
 struct Config {
   Server server;
   Access access;
@@ -104,6 +109,7 @@ struct Config {
   Build build;
   Session session;
   Libvirt libvirt;
+  Metrics metrics;
 };
 
 struct TcpAddress {

@@ -76,6 +76,7 @@ void Client::Begin(std::shared_ptr<Foresight> foresight) {
 }
 
 void Client::Receive(std::string_view bytes) {
+  door_->traffic().from_clients.bytes.Add(bytes.size());
   if (phase_ == Phase::kLeaving || phase_ == Phase::kGone) return;
   if (backlog_.size() + bytes.size() > kMaximumBacklog) {
     spdlog::warn("gdb: {} sends without waiting for answers; cut off", attachment_.client);
@@ -105,24 +106,24 @@ void Client::Handle(const rsp::Event& event) {
     case Kind::kAck:
       return;
     case Kind::kNack:
-      if (acks_ && !last_frame_.empty()) transport_->Send(last_frame_);
+      if (acks_ && !last_frame_.empty()) Send(last_frame_);
       return;
     case Kind::kInterrupt:
       interrupted_ = waits_for_stop_;
       if (waits_for_stop_) door_->channel().Halt([](const absl::StatusOr<StopReply>&) {});
       return;
     case Kind::kMalformed:
-      ++door_->counters().malformed_packets;
+      door_->traffic().malformed_packets.Add(1);
       return Acknowledge(rsp::kNackByte);
     case Kind::kTruncated:
-      ++door_->counters().malformed_packets;
+      door_->traffic().malformed_packets.Add(1);
       return;
     case Kind::kOversized:
-      ++door_->counters().malformed_packets;
+      door_->traffic().malformed_packets.Add(1);
       Acknowledge(rsp::kAckByte);
       return Reply(ErrorText("the packet is too long"));
     case Kind::kPacket:
-      ++door_->counters().packets;
+      door_->traffic().from_clients.packets.Add(1);
       Acknowledge(rsp::kAckByte);
       return HandlePacket(event.payload);
   }
@@ -183,7 +184,7 @@ void Client::TakeOver(const std::string& first_packet) {
 }
 
 void Client::TurnAway(const absl::Status& why) {
-  ++door_->counters().refused_clients;
+  door_->traffic().refused_clients.Add(1);
   spdlog::info("gdb: {} turned away: {}", attachment_.client, std::string(why.message()));
   phase_ = Phase::kTurnedAway;
   refusal_ = ErrorText(why);
@@ -203,7 +204,7 @@ void Client::Dispatch(const std::string& payload) {
   // While the guest runs gdb waits; whatever else comes then must not reach the stub, which would
   // halt the guest.
   if (waits_for_stop_ && !leaves) {
-    ++door_->counters().refused_packets;
+    door_->traffic().refused_packets.Add(1);
     return;
   }
   switch (verdict) {
@@ -225,7 +226,7 @@ void Client::Dispatch(const std::string& payload) {
     case Verdict::kKill:
       return Leave("");
     case Verdict::kRefuse:
-      ++door_->counters().refused_packets;
+      door_->traffic().refused_packets.Add(1);
       return Reply("");
   }
 }
@@ -233,7 +234,7 @@ void Client::Dispatch(const std::string& payload) {
 void Client::Forward(const std::string& payload) {
   // QEMU drops a line longer than its buffer without a word, and the client would wait for ever.
   if (payload.size() + 2 > door_->channel().packet_size()) {
-    ++door_->counters().malformed_packets;
+    door_->traffic().malformed_packets.Add(1);
     return Reply(ErrorText("the packet is too long"));
   }
   touched_stub_ |= payload[0] == 'Z' || payload[0] == 'H';
@@ -468,12 +469,18 @@ void Client::CutOff() {
 }
 
 void Client::Acknowledge(char byte) {
-  if (acks_) transport_->Send(std::string(1, byte));
+  if (acks_) Send(std::string(1, byte));
 }
 
 void Client::Reply(std::string_view payload) {
   last_frame_ = rsp::Encode(payload);
-  transport_->Send(last_frame_);
+  door_->traffic().to_clients.packets.Add(1);
+  Send(last_frame_);
+}
+
+void Client::Send(std::string bytes) {
+  door_->traffic().to_clients.bytes.Add(bytes.size());
+  transport_->Send(std::move(bytes));
 }
 
 }  // namespace kdbg::gdb

@@ -95,6 +95,7 @@ class Client : public std::enable_shared_from_this<Client> {
   std::string Features() const;
   void Leave(std::string_view farewell);
   void Reply(std::string_view payload);
+  void Send(std::string bytes);
   void Refuse();
   void Acknowledge(char byte);
   void End();

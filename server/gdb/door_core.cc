@@ -139,7 +139,7 @@ void DoorCore::Decide(Waiting waiting) {
                   {{"holder", holder}}));
   }
   SetHolder(waiting.client);
-  ++counters_.attached_clients;
+  traffic().attached_clients.Add(1);
   spdlog::info("gdb: {} attached", waiting.client->attachment().client);
   policy_->Attached(waiting.client->attachment());
   waiting.decided(absl::OkStatus());

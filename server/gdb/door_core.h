@@ -19,6 +19,7 @@
 #include "server/gdb/client.h"
 #include "server/gdb/client_policy.h"
 #include "server/gdb/gateway.h"
+#include "server/gdb/io_thread.h"
 #include "server/gdb/reserved_port.h"
 #include "server/gdb/stub_channel.h"
 
@@ -56,7 +57,7 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   const std::shared_ptr<StubChannel>& shared_channel() const { return channel_; }
   ClientPolicy* policy() { return policy_; }  // null once closed
   IoThread& io_thread() { return io_thread_; }
-  DoorCounters& counters() { return counters_; }
+  Traffic& traffic() { return io_thread_.traffic(); }
 
   // From any thread.
   std::optional<Attachment> holder() const;
@@ -88,7 +89,6 @@ class DoorCore : public std::enable_shared_from_this<DoorCore> {
   bool taken_over_ = false;  // the next client waits for the place of this one
   std::deque<Waiting> waiting_;
   std::function<void()> cleaned_;  // Close waits for it
-  DoorCounters counters_;
   Subscription lost_;
 
   mutable absl::Mutex mutex_;

@@ -58,12 +58,6 @@ void Door::AskAgain() {
 
 std::optional<Attachment> Door::holder() const { return core_->holder(); }
 
-DoorCounters Door::counters() const {
-  DoorCounters counters;
-  io_thread_.RunAndWait([&] { counters = core_->counters(); });
-  return counters;
-}
-
 absl::StatusOr<std::unique_ptr<ClientStream>> Door::AttachStream(Attachment attachment,
                                                                  StreamEvents events,
                                                                  IfHeld if_held) {
@@ -89,7 +83,7 @@ absl::StatusOr<std::unique_ptr<ClientStream>> Door::AttachStream(Attachment atta
                       [transport](Ahead ahead) { transport->SendAhead(std::move(ahead)); }));
                 }
               } else {
-                ++core->counters().refused_clients;
+                core->traffic().refused_clients.Add(1);
                 core->Remove(client);
               }
               decision->status = std::move(status);

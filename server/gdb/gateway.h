@@ -12,7 +12,6 @@
 #pragma once
 
 #include <atomic>
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -31,14 +30,6 @@ namespace kdbg::gdb {
 class DoorCore;
 class IoThread;
 class StreamTransport;
-
-struct DoorCounters {
-  std::uint64_t packets = 0;            // whole ones received from clients
-  std::uint64_t malformed_packets = 0;  // bad checksum, truncated, oversized: none went further
-  std::uint64_t refused_packets = 0;    // not on the allow-list
-  std::uint64_t attached_clients = 0;
-  std::uint64_t refused_clients = 0;
-};
 
 // A client that speaks through the daemon instead of TCP. Destroying it is the client's vanishing.
 class ClientStream {
@@ -85,7 +76,6 @@ class Door {
 
   int port() const { return port_; }
   std::optional<Attachment> holder() const;
-  DoorCounters counters() const;
 
   struct StreamEvents {
     // All on the I/O thread, `closed` once and last: note it and return. Not called after

@@ -10,6 +10,8 @@
 #include <functional>
 #include <thread>
 
+#include "server/gdb/traffic.h"
+
 namespace kdbg::gdb {
 
 class IoThread {
@@ -23,12 +25,16 @@ class IoThread {
   asio::io_context& context() { return context_; }
   bool IsCurrent() const { return std::this_thread::get_id() == thread_.get_id(); }
 
+  // Of all that runs on it.
+  Traffic& traffic() { return traffic_; }
+
   // Runs `work` on the thread, later.
   void Post(std::function<void()> work);
   // Runs `work` on the thread and returns when it has; at once when called on the thread itself.
   void RunAndWait(const std::function<void()>& work);
 
  private:
+  Traffic traffic_;
   asio::io_context context_{1};
   asio::executor_work_guard<asio::io_context::executor_type> work_;
   std::thread thread_;

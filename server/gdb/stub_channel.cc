@@ -36,7 +36,8 @@ absl::Status VmLost() {
 }
 
 StubChannel::StubChannel(IoThread& io_thread, UniqueFd connected)
-    : socket_(io_thread.context()),
+    : traffic_(io_thread.traffic()),
+      socket_(io_thread.context()),
       resend_timer_(io_thread.context()),
       halt_timer_(io_thread.context()),
       parser_(kMaximumAnswer),
@@ -170,6 +171,7 @@ void StubChannel::Pump() {
       continue;
     }
     last_frame_ = request.frame;
+    traffic_.to_stubs.packets.Add(1);
     awaiting_ack_ = true;
     resends_ = 0;
     if (request.kind == RequestKind::kResume) {
@@ -186,6 +188,7 @@ void StubChannel::Pump() {
 }
 
 void StubChannel::Transmit(std::string_view bytes) {
+  traffic_.to_stubs.bytes.Add(bytes.size() + (ack_owed_ ? 1 : 0));
   if (std::exchange(ack_owed_, false)) outbound_.Append(std::string_view(&rsp::kAckByte, 1));
   outbound_.Append(bytes);
   outbound_.Flush(shared_from_this());
@@ -197,6 +200,7 @@ asio::awaitable<void> StubChannel::ReadLoop() {
     const std::size_t size = co_await socket_.async_read_some(
         asio::buffer(read_buffer_), asio::redirect_error(asio::use_awaitable, error));
     if (error) break;
+    traffic_.from_stubs.bytes.Add(size);
     std::string_view bytes(read_buffer_.data(), size);
     while (auto event = parser_.Next(bytes)) Handle(*event);
   }
@@ -212,6 +216,7 @@ void StubChannel::Handle(const rsp::Event& event) {
       if (awaiting_ack_) Resend();
       return;
     case rsp::Event::Kind::kPacket:
+      traffic_.from_stubs.packets.Add(1);
       ack_owed_ = true;
       return HandlePacket(event.payload);
     default:

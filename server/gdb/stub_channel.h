@@ -39,6 +39,7 @@
 namespace kdbg::gdb {
 
 class IoThread;
+struct Traffic;
 
 // Where `p` finds what every architecture has, and, with 8 bytes for each before it, `g`.
 struct RegisterNumbers {
@@ -108,6 +109,7 @@ class StubChannel : public std::enable_shared_from_this<StubChannel> {
   void ReadArchitecture(std::string_view description);
   void SetRunning(bool running, const std::optional<StopReply>& stop);
 
+  Traffic& traffic_;
   asio::local::stream_protocol::socket socket_;
   asio::steady_timer resend_timer_;
   asio::steady_timer halt_timer_;

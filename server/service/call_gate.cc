@@ -182,7 +182,9 @@ absl::StatusOr<Caller> CallGate::Identify(const RpcRule& rule, const std::string
 absl::StatusOr<Call> CallGate::Enter(const RpcRule& rule, const std::string& peer) {
   absl::StatusOr<Caller> caller = Identify(rule, peer);
   if (!caller.ok()) {
-    spdlog::warn("{} from {}: {}", rule.method, FromOf(peer), Describe(caller.status()));
+    const Caller nobody{.principal = {}, .from = FromOf(peer), .address = ""};
+    spdlog::warn("{} from {}: {}", rule.method, nobody.from, Describe(caller.status()));
+    reports_.Notify({.rule = rule, .caller = nobody, .status = caller.status(), .took = {}});
     return caller.status();
   }
   Call call(rule, *std::move(caller), grants_, clock_.Monotonic());
@@ -201,12 +203,27 @@ absl::Status CallGate::Leave(const Call& call, absl::Status status) {
     status = absl::InternalError(
         fmt::format("{} answered without asking for permission", call.rule().method));
   }
-  Log(call, status, clock_.Monotonic() - call.begin_);
+  const absl::Duration took = clock_.Monotonic() - call.begin_;
+  Log(call, status, took);
+  reports_.Notify({.rule = call.rule(),
+                   .caller = call.caller(),
+                   .status = status,
+                   .took = took,
+                   .is_stream = call.is_stream_});
   return status;
 }
 
-absl::StatusOr<StreamPlace> CallGate::EnterStream(const Call& call, const std::string& peer,
+absl::Status CallGate::TurnAway(const RpcRule& rule) const {
+  absl::Status status = MakeError(absl::StatusCode::kResourceExhausted, Reason::kTooManyCalls,
+                                  "the server has too many calls waiting: try again in a moment",
+                                  {}, absl::Seconds(1));
+  reports_.Notify({.rule = rule, .caller = {}, .status = status, .took = {}});
+  return status;
+}
+
+absl::StatusOr<StreamPlace> CallGate::EnterStream(Call& call, const std::string& peer,
                                                   std::weak_ptr<Turns> turns) {
+  call.is_stream_ = true;
   absl::MutexLock lock(&mutex_);
   if (draining_) return DrainingError();
   // Who was revoked since Enter: EndStreamsOf either finds the stream in the list, or ran before

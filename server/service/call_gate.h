@@ -22,6 +22,7 @@
 #include "server/access/grants.h"
 #include "server/access/users.h"
 #include "server/base/clock.h"
+#include "server/base/subscribers.h"
 #include "server/service/connection_book.h"
 #include "server/service/executor.h"
 #include "server/service/rpc_table.h"
@@ -34,6 +35,15 @@ struct Caller {
   access::Principal principal;
   std::string from;     // "unix", "10.0.0.7:41234"
   std::string address;  // whom attempts are counted against: no port
+};
+
+// What whoever watches calls is told of one that has ended.
+struct CallReport {
+  const RpcRule& rule;
+  const Caller& caller;  // whose user is empty when nobody knows who it was
+  const absl::Status& status;
+  absl::Duration took;
+  bool is_stream = false;  // then its caller decided how long it took
 };
 
 // One call in progress. Only the gate makes them.
@@ -68,6 +78,7 @@ class Call {
   const access::Grants* grants_;
   absl::Duration begin_;
   bool checked_ = false;
+  bool is_stream_ = false;
 };
 
 // One stream's place among its caller's; gives it back when destroyed.
@@ -116,8 +127,16 @@ class CallGate {
 
   // RESOURCE_EXHAUSTED (kTooManyCalls) beyond the limits. `turns` is told when the server drains
   // or the caller becomes nobody.
-  absl::StatusOr<StreamPlace> EnterStream(const Call& call, const std::string& peer,
+  absl::StatusOr<StreamPlace> EnterStream(Call& call, const std::string& peer,
                                           std::weak_ptr<Turns> turns);
+
+  // What a call is answered with for which the executor has no place.
+  absl::Status TurnAway(const RpcRule& rule) const;
+
+  // Called once for each call, on its thread, when it ends. Must not block.
+  [[nodiscard]] Subscription Subscribe(std::function<void(const CallReport&)> listener) {
+    return reports_.Add(std::move(listener));
+  }
 
   // The streams of callers by certificate who have just become nobody, or somebody else, end with
   // UNAUTHENTICATED.
@@ -166,6 +185,7 @@ class CallGate {
   const GateLimits limits_;
   const std::optional<TlsCallers> tls_;
   std::atomic<bool> draining_ = false;
+  Subscribers<const CallReport&> reports_;
   mutable absl::Mutex mutex_;
   std::optional<std::string> closed_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> streams_by_user_ ABSL_GUARDED_BY(mutex_);

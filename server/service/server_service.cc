@@ -75,19 +75,6 @@ absl::StatusOr<std::vector<build::BuildRecord>> ServerServiceImpl::UnfinishedBui
   return builds_.List(query);
 }
 
-absl::Status ServerServiceImpl::CountBuilds(v1::ServerInfo* info) const {
-  KDBG_ASSIGN_OR_RETURN(const auto builds, UnfinishedBuilds());
-  int running = 0;
-  int queued = 0;
-  for (const build::BuildRecord& build : builds) {
-    if (build.state == build::BuildState::kRunning) ++running;
-    if (build.state == build::BuildState::kQueued) ++queued;
-  }
-  info->set_builds_running(running);
-  info->set_builds_queued(queued);
-  return absl::OkStatus();
-}
-
 grpc::ServerUnaryReactor* ServerServiceImpl::GetServerInfo(Context* context,
                                                            const v1::GetServerInfoRequest*,
                                                            v1::ServerInfo* response) {
@@ -125,7 +112,10 @@ grpc::ServerUnaryReactor* ServerServiceImpl::GetServerInfo(Context* context,
     response->set_draining(closed.has_value());
     response->set_drain_reason(closed.value_or(""));
     response->set_sessions_active(sessions_.active());
-    return CountBuilds(response);
+    const build::BuildNumbers builds = builds_.Count();
+    response->set_builds_running(builds.running);
+    response->set_builds_queued(builds.queued);
+    return absl::OkStatus();
   });
 }
 

@@ -50,7 +50,6 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
  private:
   void SetCapacity(v1::HostCapacity* capacity) const;
   void SetSessionLimits(v1::SessionLimits* limits) const;
-  absl::Status CountBuilds(v1::ServerInfo* info) const;
   absl::StatusOr<std::vector<build::BuildRecord>> UnfinishedBuilds() const;
   absl::Status ReportDrain(v1::DrainReport* report) const;
 

@@ -3,7 +3,6 @@
 #include <chrono>
 #include <utility>
 
-#include "proto/contract/error.h"
 #include "proto/contract/status_codec.h"
 
 namespace kdbg::service {
@@ -17,9 +16,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
 
   void Start() {
     if (gate_.calls(rule_).TryRun([this] { Finish(ToGrpcStatus(Run())); })) return;
-    Finish(ToGrpcStatus(MakeError(absl::StatusCode::kResourceExhausted, Reason::kTooManyCalls,
-                                  "the server has too many calls waiting: try again in a moment",
-                                  {}, absl::Seconds(1))));
+    Finish(ToGrpcStatus(gate_.TurnAway(rule_)));
   }
 
   void OnDone() override { delete this; }

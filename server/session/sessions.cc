@@ -68,6 +68,19 @@ Subscription Sessions::Impl::Subscribe(std::string_view id, Listener listener) {
 
 int Sessions::Impl::active() const { return static_cast<int>(Held().size()); }
 
+std::map<SessionState, int> Sessions::Impl::CountByState() const {
+  std::map<SessionState, int> counts = {{SessionState::kQueued, 0},  {SessionState::kCreating, 0},
+                                        {SessionState::kBooting, 0}, {SessionState::kReady, 0},
+                                        {SessionState::kCrashed, 0}, {SessionState::kEnding, 0}};
+  absl::MutexLock lock(&mutex_);
+  counts[SessionState::kQueued] = static_cast<int>(waiting_.size());
+  for (const auto& [id, session] : live_) {
+    const SessionState state = session->Snapshot().state;
+    if (!IsFinal(state)) ++counts[state];
+  }
+  return counts;
+}
+
 absl::StatusOr<Admitted> Sessions::Impl::AdmitRequest(const SessionRequest& request) const {
   KDBG_ASSIGN_OR_RETURN(const store::Artifact kernel,
                         parts_.artifacts.Get(request.kernel_artifact));
@@ -336,6 +349,10 @@ Subscription Sessions::Subscribe(std::string_view id, Listener listener) {
   return impl_->Subscribe(id, std::move(listener));
 }
 
+Subscription Sessions::SubscribeAll(Listener listener) {
+  return impl_->SubscribeAll(std::move(listener));
+}
+
 absl::StatusOr<std::shared_ptr<gdb::Door>> Sessions::door(std::string_view id) const {
   KDBG_ASSIGN_OR_RETURN(const std::shared_ptr<LiveSession> session, impl_->Live(id));
   return session->door();
@@ -353,6 +370,8 @@ absl::StatusOr<std::shared_ptr<guest::ConsoleInput>> Sessions::console_input(
 }
 
 int Sessions::active() const { return impl_->active(); }
+
+std::map<SessionState, int> Sessions::CountByState() const { return impl_->CountByState(); }
 
 const SessionLimits& Sessions::limits() const { return impl_->limits(); }
 

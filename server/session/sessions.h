@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -137,6 +138,8 @@ class Sessions {
   // a lock.
   using Listener = std::function<void(const SessionRecord&)>;
   [[nodiscard]] Subscription Subscribe(std::string_view id, Listener listener);
+  // Likewise of every session.
+  [[nodiscard]] Subscription SubscribeAll(Listener listener);
 
   // The live parts; FAILED_PRECONDITION (kWrongState) when the session has none (any more).
   absl::StatusOr<std::shared_ptr<gdb::Door>> door(std::string_view id) const;
@@ -146,6 +149,8 @@ class Sessions {
 
   // How many hold a part of the host; for ServerInfo.
   int active() const;
+  // Of those that have not ended; every such state is there, with 0 if need be. From memory.
+  std::map<SessionState, int> CountByState() const;
   const SessionLimits& limits() const;
   const TemplatePool& templates() const;
   const WarmPool& warm_guests() const;

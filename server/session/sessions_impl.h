@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -58,7 +59,9 @@ class Sessions::Impl {
   absl::StatusOr<std::shared_ptr<LiveSession>> Live(std::string_view id) const;
 
   Subscription Subscribe(std::string_view id, Listener listener);
+  Subscription SubscribeAll(Listener listener) { return subscribers_.Add(std::move(listener)); }
   int active() const;
+  std::map<SessionState, int> CountByState() const;
   const Parts& parts() const { return parts_; }
   const SessionLimits& limits() const { return limits_; }
   const TemplatePool& templates() const { return templates_; }

@@ -105,6 +105,7 @@ absl::Status UploadStore::Writer::Write(std::string_view bytes) {
   }
   transfer.hash.Update(bytes);
   upload.received_bytes += size;
+  store_->received_bytes_ += size;
   return absl::OkStatus();
 }
 

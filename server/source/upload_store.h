@@ -4,6 +4,7 @@
 // Thread-safe; calls block for the disk.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -84,6 +85,9 @@ class UploadStore {
   // Idempotent.
   absl::Status Remove(std::string_view id);
   absl::Status Remove(state::Transaction& transaction, std::string_view id);
+  // Bytes that have arrived since the start.
+  std::int64_t received_bytes() const { return received_bytes_; }
+
   // Drops what has not grown for the limits' expiry; to be called now and then.
   absl::Status RemoveExpired();
 
@@ -99,6 +103,7 @@ class UploadStore {
   state::Database& database_;
   const Clock& clock_;
   const UploadLimits limits_;
+  std::atomic<std::int64_t> received_bytes_ = 0;
   absl::Mutex mutex_;
   std::map<std::string, std::weak_ptr<Writer::Transfer>> transfers_ ABSL_GUARDED_BY(mutex_);
 };

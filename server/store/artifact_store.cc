@@ -280,6 +280,20 @@ absl::StatusOr<std::vector<Artifact>> ArtifactStore::WithFile(std::string_view d
   return artifacts;
 }
 
+absl::StatusOr<ArtifactStore::Total> ArtifactStore::Measure() const {
+  Total total;
+  KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) {
+    return transaction.Query(
+        "SELECT (SELECT count(*) FROM artifacts), count(*), coalesce(sum(size), 0) "
+        "FROM (SELECT max(size_bytes) AS size FROM artifact_files GROUP BY digest)",
+        [&](const Row& row) {
+          total = {.artifacts = row.Integer(0), .blobs = row.Integer(1), .bytes = row.Integer(2)};
+          return absl::OkStatus();
+        });
+  }));
+  return total;
+}
+
 absl::Status ArtifactStore::Delete(std::string_view id) {
   return database_.Write([&](Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(const std::optional<Artifact> artifact, Find(transaction, id));

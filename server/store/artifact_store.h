@@ -88,6 +88,13 @@ class ArtifactStore {
   // Newest first.
   absl::StatusOr<std::vector<Artifact>> List(const ListQuery& query) const;
 
+  struct Total {
+    std::int64_t artifacts = 0;
+    std::int64_t blobs = 0;  // equal files once
+    std::int64_t bytes = 0;  // likewise
+  };
+  absl::StatusOr<Total> Measure() const;
+
   // Those that have a file with this digest.
   absl::StatusOr<std::vector<Artifact>> WithFile(std::string_view digest) const;
 

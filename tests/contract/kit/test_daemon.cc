@@ -20,6 +20,7 @@
 #include "server/build/build_table.h"
 #include "server/service/peer_identity.h"
 #include "server/session/session_table.h"
+#include "tests/support/http_get.h"
 
 namespace kdbg {
 namespace {
@@ -160,6 +161,23 @@ Client TestDaemon::AsEnrolled(const std::string& user) {
        .claim = access::CertificateClaim{
            .common_name = user, .serial = "01", .expire_time = absl::Now() + absl::Hours(1)}});
   return Client(ConnectFrom(service::TlsRelayName(number), directory_.path()));
+}
+
+std::string TestDaemon::Scrape() {
+  if (metrics_ == nullptr) {
+    metrics_ = Need(app::MetricsFeed::Start({.gate = *gate_,
+                                             .builds = *builds_,
+                                             .sessions = *sessions_,
+                                             .artifacts = *artifacts_,
+                                             .uploads = *uploads_,
+                                             .io_thread = io_thread_,
+                                             .clock = clock_,
+                                             .state_directory = directory_.path(),
+                                             .version = "0.1.0"},
+                                            "127.0.0.1:0"),
+                    "metrics");
+  }
+  return HttpGet(metrics_->port(), "/metrics");
 }
 
 void TestDaemon::CloseEditors() {

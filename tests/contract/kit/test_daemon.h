@@ -17,6 +17,7 @@
 #include "kdbg/v1/session_service.grpc.pb.h"
 #include "kdbg/v1/source_service.grpc.pb.h"
 #include "server/access/enrolled_users.h"
+#include "server/app/metrics_feed.h"
 #include "server/build/builds.h"
 #include "server/build/config_editor.h"
 #include "server/build/trusted_builds.h"
@@ -94,6 +95,9 @@ class TestDaemon {
   // What was typed on its console so far; waits for at least `bytes`.
   std::string Typed(const std::string& session_id, std::size_t bytes);
 
+  // As Prometheus would be told now; counts from the first call on.
+  std::string Scrape();
+
   // What no caller holds any more has gone when this returns; none can be opened afterwards.
   void CloseEditors();
 
@@ -145,6 +149,7 @@ class TestDaemon {
   std::unique_ptr<access::EnrolledUsers> enrolled_;
   service::ConnectionBook connections_;
   std::unique_ptr<service::CallGate> gate_;
+  std::unique_ptr<app::MetricsFeed> metrics_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<service::GrpcServer> server_;
 };

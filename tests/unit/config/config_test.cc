@@ -56,6 +56,16 @@ TEST(ConfigTest, AWrongTypeIsNamedWithItsPlace) {
               HasSubstr("kdbgd.toml:2:8: build.jobs must be a whole number from 0 to 1024"));
 }
 
+TEST(ConfigTest, MetricsAreForThisHostOnly) {
+  EXPECT_EQ(MessageOf("[metrics]\nlisten = \"127.0.0.1:9480\"\n"), "accepted");
+  EXPECT_EQ(MessageOf("[metrics]\nlisten = \"[::1]:9480\"\n"), "accepted");
+  for (const std::string wrong : {"0.0.0.0:9480", "10.0.0.1:9480", "[::]:9480", "9480",
+                                  "localhost:9480", "127.0.0.1", "unix:/run/metrics"}) {
+    EXPECT_THAT(MessageOf("[metrics]\nlisten = \"" + wrong + "\"\n"),
+                HasSubstr("metrics.listen: '" + wrong + "' is not an address of the loopback"));
+  }
+}
+
 TEST(ConfigTest, BrokenTomlIsNamedWithItsPlace) {
   EXPECT_THAT(MessageOf("[build\njobs = 1\n"), HasSubstr("kdbgd.toml:1:"));
 }

@@ -166,7 +166,7 @@ TEST_F(GatewayTest, PacketsWhileTheGuestRunsAreHeldBack) {
   client.SendRaw("\x03");
   EXPECT_EQ(client.Read(), "T02thread:01;");
   EXPECT_EQ(stub_.stray_bytes(), 0);
-  EXPECT_EQ(door_->counters().refused_packets, 1u);
+  EXPECT_EQ(io_thread_.traffic().refused_packets.value(), 1u);
 }
 
 TEST_F(GatewayTest, MonitorNeverReachesQemu) {
@@ -316,7 +316,7 @@ TEST_F(GatewayTest, PacketsOffTheListNeverReachQemu) {
     EXPECT_EQ(client.Ask(packet), "");
   }
   EXPECT_EQ(stub_.packets().size(), before);
-  EXPECT_EQ(door_->counters().refused_packets, std::size(packets));
+  EXPECT_EQ(io_thread_.traffic().refused_packets.value(), std::size(packets));
 }
 
 TEST_F(GatewayTest, DetachLeavesTheGuestRunningAndClean) {
@@ -383,7 +383,7 @@ TEST_F(GatewayTest, SecondClientIsToldWhoHoldsTheGuest) {
   EXPECT_THAT(second.Attach(), HasSubstr("E.this guest is being debugged by " + first.name()));
   EXPECT_THAT(second.Ask("vMustReplyEmpty"), HasSubstr(first.name()));
   EXPECT_EQ(first.Ask("m0,1"), "5a") << "undisturbed";
-  EXPECT_EQ(door_->counters().refused_clients, 1u);
+  EXPECT_EQ(io_thread_.traffic().refused_clients.value(), 1u);
   first.Ask("D");
   GdbClient third(door_->port());
   EXPECT_THAT(third.Attach(), StartsWith("QStart"));
@@ -420,7 +420,27 @@ TEST_F(GatewayTest, MalformedPacketsAreNakedCountedAndGoNoFurther) {
   client.SendRaw("$m0,");
   EXPECT_EQ(client.Ask("m0,1"), "5a") << "a frame begun anew is no NAK";
   EXPECT_EQ(stub_.packets().size(), before + 1);
-  EXPECT_EQ(door_->counters().malformed_packets, 4u);
+  EXPECT_EQ(io_thread_.traffic().malformed_packets.value(), 4u);
+}
+
+TEST_F(GatewayTest, WhatPassesIsCountedEachWay) {
+  GdbClient client(door_->port());
+  client.Attach();
+  const Traffic& traffic = io_thread_.traffic();
+  const Flow* const flows[] = {&traffic.from_clients, &traffic.to_stubs, &traffic.from_stubs,
+                               &traffic.to_clients};
+  std::vector<std::uint64_t> packets;
+  std::vector<std::uint64_t> bytes;
+  for (const Flow* flow : flows) {
+    packets.push_back(flow->packets.value());
+    bytes.push_back(flow->bytes.value());
+  }
+  client.Ask("m0,1");
+  for (std::size_t i = 0; i < std::size(flows); ++i) {
+    EXPECT_EQ(flows[i]->packets.value(), packets[i] + 1) << i;
+    EXPECT_GE(flows[i]->bytes.value(), bytes[i] + std::string_view("$5a#96").size()) << i;
+  }
+  EXPECT_EQ(traffic.attached_clients.value(), 1u);
 }
 
 TEST_F(GatewayTest, OversizedPacketsAreRefusedAndBounded) {
@@ -444,7 +464,7 @@ TEST_F(GatewayTest, ClientThatNeverWaitsIsCutOff) {
   while (client.ReadEvent()) {
   }
   stub_.Mute(false);
-  EXPECT_EQ(door_->counters().packets, 3u);
+  EXPECT_EQ(io_thread_.traffic().from_clients.packets.value(), 3u);
 }
 
 TEST_F(GatewayTest, AThousandConnectionsLeaveNothingBehind) {
