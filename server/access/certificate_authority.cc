@@ -154,7 +154,8 @@ absl::StatusOr<IssuedCertificate> CertificateAuthority::IssueToUser(const std::s
                      {NID_authority_key_identifier, "keyid"}},
   };
   KDBG_ASSIGN_OR_RETURN(const Certificate made, Sign(wanted, certificate_.get(), key_, now));
-  return IssuedCertificate{.pem = ToPem(made.get()),
+  return IssuedCertificate{.user = user,
+                           .pem = ToPem(made.get()),
                            .serial = SerialNumberOf(made.get()),
                            .expire_time = ExpireTimeOf(made.get())};
 }

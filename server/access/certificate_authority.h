@@ -21,6 +21,7 @@ namespace kdbg::access {
 inline constexpr char kServerName[] = "kdbgd";
 
 struct IssuedCertificate {
+  std::string user;
   std::string pem;
   std::string serial;  // lower-case hex
   absl::Time expire_time;

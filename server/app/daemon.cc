@@ -36,9 +36,11 @@
 #include "server/host/memory.h"
 #include "server/host/runner_client.h"
 #include "server/host/runner_process.h"
+#include "server/observe/audit.h"
 #include "server/observe/log.h"
 #include "server/service/artifact_service.h"
 #include "server/service/build_service.h"
+#include "server/service/call_audit.h"
 #include "server/service/grpc_server.h"
 #include "server/service/server_service.h"
 #include "server/service/session_service.h"
@@ -172,6 +174,7 @@ class Daemon::Parts {
   absl::Duration record_age_;
   absl::Duration mirror_age_;
   SystemClock clock_;
+  std::unique_ptr<observe::AuditSink> audit_ = observe::OpenAudit();
   std::unique_ptr<host::RunnerProcess> runner_process_;
   std::unique_ptr<host::RunnerClient> runner_;
   std::unique_ptr<state::Database> database_;
@@ -201,6 +204,7 @@ class Daemon::Parts {
   std::unique_ptr<session::CopyRoom> copy_room_;
   std::unique_ptr<session::Sessions> sessions_;
   AccessParts access_;
+  Subscription audited_calls_;
   std::unique_ptr<MetricsFeed> metrics_;  // null: nobody asks for them
   std::unique_ptr<service::SourceServiceImpl> source_service_;
   std::unique_ptr<service::BuildServiceImpl> build_service_;
@@ -379,6 +383,9 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
   const auto identity = [this](std::string_view owner) { return owner_uids_->For(owner); };
   const auto uid_of = [this](const std::string& user) { return UidForGdb(user); };
   copy_room_ = std::make_unique<session::CopyRoom>(config.build.free_space_floor_mib * kMib);
+  const auto on_gdb_visit = [this](const session::GdbVisit& visit) {
+    audit_->Write(service::AuditOf(visit));
+  };
   KDBG_ASSIGN_OR_RETURN(sessions_,
                         session::Sessions::Open({.database = *database_,
                                                  .artifacts = *artifacts_,
@@ -394,7 +401,8 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
                                                  .kvm_reason = kvm_.reason,
                                                  .guest_identity = identity,
                                                  .templates_directory = paths_.templates,
-                                                 .uid_of = uid_of},
+                                                 .uid_of = uid_of,
+                                                 .on_gdb_visit = on_gdb_visit},
                                                 LimitsFrom(config.session, memory.total_bytes)));
   return absl::OkStatus();
 }
@@ -436,6 +444,9 @@ service::ServerFacts Daemon::Parts::Facts(const config::Config& config) const {
 
 absl::Status Daemon::Parts::Serve(const config::Config& config) {
   service::CallGate& gate = access_.gate();
+  audited_calls_ = gate.Subscribe([this](const service::CallReport& call) {
+    if (const auto record = service::AuditOf(call)) audit_->Write(*record);
+  });
   source_service_ = std::make_unique<service::SourceServiceImpl>(
       gate, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_);
   build_service_ = std::make_unique<service::BuildServiceImpl>(gate, *builds_, *sources_, *uploads_,

@@ -69,6 +69,7 @@ MetricsFeed::MetricsFeed(const Parts& parts)
       start_(parts.clock.Now()),
       metrics_(parts.version, Methods(), [this] { return Read(); }) {
   subscriptions_.push_back(parts_.gate.Subscribe([this](const service::CallReport& call) {
+    if (call.part == service::CallReport::Part::kBeginning) return;
     std::optional<absl::Duration> took;
     if (!call.is_stream) took = call.took;
     metrics_.CountCall(call.rule.method, call.status.code(), took);

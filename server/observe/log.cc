@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <memory>
@@ -12,6 +14,15 @@
 
 namespace kdbg::observe {
 
+// A shell hands the variable on to what it starts on a terminal: it counts where it names our
+// stderr.
+bool StderrIsTheJournal() {
+  const char* const stream = std::getenv("JOURNAL_STREAM");
+  struct stat status = {};
+  return stream != nullptr && ::fstat(STDERR_FILENO, &status) == 0 &&
+         fmt::format("{}:{}", status.st_dev, status.st_ino) == stream;
+}
+
 absl::Status StartLog(std::string_view level) {
   const spdlog::level::level_enum parsed = spdlog::level::from_str(std::string(level));
   if (parsed == spdlog::level::off && level != "off") {
@@ -21,8 +32,7 @@ absl::Status StartLog(std::string_view level) {
   auto logger = std::make_shared<spdlog::logger>(
       "kdbgd", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   // The journal stamps lines itself.
-  const bool journal = std::getenv("JOURNAL_STREAM") != nullptr;
-  logger->set_pattern(journal ? "%l %v" : "%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
+  logger->set_pattern(StderrIsTheJournal() ? "%l %v" : "%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
   logger->set_level(parsed);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(std::move(logger));

@@ -14,4 +14,7 @@ namespace kdbg::observe {
 // Sets level ("debug", "info", "warning", "error") and form. INVALID_ARGUMENT for another level.
 absl::Status StartLog(std::string_view level);
 
+// Whether systemd reads it into the journal.
+bool StderrIsTheJournal();
+
 }  // namespace kdbg::observe

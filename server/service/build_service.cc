@@ -110,6 +110,7 @@ grpc::ServerUnaryReactor* BuildServiceImpl::CreateBuild(Context* context,
                   [this, request, response](Call& call) -> absl::Status {
                     KDBG_RETURN_IF_ERROR(call.CheckCollection());
                     KDBG_ASSIGN_OR_RETURN(build::BuildRequest wanted, RequestOf(*request));
+                    call.IsRequest(wanted.request_id);
                     KDBG_RETURN_IF_ERROR(CheckInputs(call, &wanted));
                     const auto& readers = request->build().readers();
                     if (!readers.empty() && !wanted.is_private) {
@@ -121,6 +122,7 @@ grpc::ServerUnaryReactor* BuildServiceImpl::CreateBuild(Context* context,
                     }
                     KDBG_ASSIGN_OR_RETURN(const build::BuildRecord build,
                                           builds_.Create(call.user(), std::move(wanted)));
+                    call.Concerns(ResourceName(kBuilds, build.id));
                     for (const std::string& user : readers) {
                       KDBG_RETURN_IF_ERROR(Grant(build, user));
                     }
@@ -253,6 +255,7 @@ grpc::ServerUnaryReactor* BuildServiceImpl::ShareBuild(Context* context,
       [this, request, response](Call& call) -> absl::Status {
         KDBG_ASSIGN_OR_RETURN(const build::BuildRecord build, Find(call, request->name()));
         const std::string name = ResourceName(kBuilds, build.id);
+        call.Concerns(ResourceName(kUsers, request->user()));
         if (request->take_back()) {
           KDBG_RETURN_IF_ERROR(gate_.grants().TakeBack(name, request->user()));
           if (!build.artifact_id.empty()) {

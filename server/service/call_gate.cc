@@ -40,11 +40,6 @@ access::Resource CollectionOf(const RpcRule& rule) {
   return resource;
 }
 
-bool ChangesSomething(access::Verb verb) {
-  return verb != access::Verb::kInform && verb != access::Verb::kList &&
-         verb != access::Verb::kSee && verb != access::Verb::kRead;
-}
-
 // On one line, whatever a caller put into it; without the payloads.
 std::string Describe(const absl::Status& status) {
   if (status.ok()) return "OK";
@@ -52,18 +47,12 @@ std::string Describe(const absl::Status& status) {
          absl::Utf8SafeCHexEscape(status.message());
 }
 
+// Who did what is told by the audit; here is what went wrong, and for whoever looks closely all.
 void Log(const Call& call, const absl::Status& status, absl::Duration took) {
-  spdlog::level::level_enum level = spdlog::level::debug;
-  if (status.code() == absl::StatusCode::kInternal ||
-      status.code() == absl::StatusCode::kDataLoss) {
-    level = spdlog::level::err;
-  } else if (status.code() == absl::StatusCode::kPermissionDenied) {
-    level = spdlog::level::warn;
-  } else if (ChangesSomething(call.rule().verb)) {
-    level = spdlog::level::info;
-  }
-  spdlog::log(level, "{} by {}: {} ({} ms)", call.rule().method, call.user(), Describe(status),
-              absl::ToInt64Milliseconds(took));
+  const bool is_bug =
+      status.code() == absl::StatusCode::kInternal || status.code() == absl::StatusCode::kDataLoss;
+  spdlog::log(is_bug ? spdlog::level::err : spdlog::level::debug, "{} by {}: {} ({} ms)",
+              call.rule().method, call.user(), Describe(status), absl::ToInt64Milliseconds(took));
 }
 
 absl::Status ClosedError(std::string_view reason) {
@@ -113,6 +102,7 @@ std::optional<std::string> CallGate::closed() const {
 
 absl::Status Call::Check(const access::Resource& resource) {
   checked_ = true;
+  if (resource.name.find('/') != std::string::npos) Concerns(resource.name);
   return access::Check(caller_.principal, rule_->verb, AsMet(resource));
 }
 
@@ -183,7 +173,6 @@ absl::StatusOr<Call> CallGate::Enter(const RpcRule& rule, const std::string& pee
   absl::StatusOr<Caller> caller = Identify(rule, peer);
   if (!caller.ok()) {
     const Caller nobody{.principal = {}, .from = FromOf(peer), .address = ""};
-    spdlog::warn("{} from {}: {}", rule.method, nobody.from, Describe(caller.status()));
     reports_.Notify({.rule = rule, .caller = nobody, .status = caller.status(), .took = {}});
     return caller.status();
   }
@@ -203,14 +192,25 @@ absl::Status CallGate::Leave(const Call& call, absl::Status status) {
     status = absl::InternalError(
         fmt::format("{} answered without asking for permission", call.rule().method));
   }
-  const absl::Duration took = clock_.Monotonic() - call.begin_;
-  Log(call, status, took);
+  Log(call, status, clock_.Monotonic() - call.begin_);
+  Report(call, status, call.has_begun_ ? CallReport::Part::kEnd : CallReport::Part::kWhole);
+  return status;
+}
+
+void CallGate::Begin(Call& call) {
+  call.has_begun_ = true;
+  Report(call, absl::OkStatus(), CallReport::Part::kBeginning);
+}
+
+void CallGate::Report(const Call& call, const absl::Status& status, CallReport::Part part) const {
   reports_.Notify({.rule = call.rule(),
                    .caller = call.caller(),
                    .status = status,
-                   .took = took,
-                   .is_stream = call.is_stream_});
-  return status;
+                   .took = clock_.Monotonic() - call.begin_,
+                   .is_stream = call.is_stream_,
+                   .part = part,
+                   .resources = call.resources_,
+                   .request_id = call.request_id_});
 }
 
 absl::Status CallGate::TurnAway(const RpcRule& rule) const {

@@ -37,13 +37,19 @@ struct Caller {
   std::string address;  // whom attempts are counted against: no port
 };
 
-// What whoever watches calls is told of one that has ended.
+// What whoever watches calls is told of one.
 struct CallReport {
+  // A conversation (gdb, a console) lasts, so it is told twice: once it was let in, and at its end.
+  enum class Part { kWhole, kBeginning, kEnd };
+
   const RpcRule& rule;
   const Caller& caller;  // whose user is empty when nobody knows who it was
   const absl::Status& status;
   absl::Duration took;
   bool is_stream = false;  // then its caller decided how long it took
+  Part part = Part::kWhole;
+  std::vector<std::string> resources = {};  // what it was about: "builds/b-7"
+  std::string request_id = {};              // as its caller gave it
 };
 
 // One call in progress. Only the gate makes them.
@@ -62,6 +68,10 @@ class Call {
   absl::Status CheckAlso(access::Verb verb, const access::Resource& resource) const;
   // For deletes of what is not there: the wish is fulfilled, and nothing was asked for.
   absl::Status CheckGone();
+  // For who reads later what was done: what came of it, or what it was about beside what it
+  // checked; and what its caller calls it.
+  void Concerns(std::string resource) { resources_.push_back(std::move(resource)); }
+  void IsRequest(std::string id) { request_id_ = std::move(id); }
   // Not an error: whether the caller may see it.
   bool MaySee(const access::Resource& resource) const;
 
@@ -79,6 +89,9 @@ class Call {
   absl::Duration begin_;
   bool checked_ = false;
   bool is_stream_ = false;
+  bool has_begun_ = false;  // a conversation
+  std::vector<std::string> resources_;
+  std::string request_id_;
 };
 
 // One stream's place among its caller's; gives it back when destroyed.
@@ -122,6 +135,8 @@ class CallGate {
 
   // UNAUTHENTICATED without an identity, UNAVAILABLE (kDraining), PERMISSION_DENIED for the role.
   absl::StatusOr<Call> Enter(const RpcRule& rule, const std::string& peer);
+  // A conversation was let in and goes on.
+  void Begin(Call& call);
   // The status to answer with: INTERNAL when a call that succeeds never asked for permission.
   absl::Status Leave(const Call& call, absl::Status status);
 
@@ -133,7 +148,7 @@ class CallGate {
   // What a call is answered with for which the executor has no place.
   absl::Status TurnAway(const RpcRule& rule) const;
 
-  // Called once for each call, on its thread, when it ends. Must not block.
+  // Called on the call's thread. Must not block.
   [[nodiscard]] Subscription Subscribe(std::function<void(const CallReport&)> listener) {
     return reports_.Add(std::move(listener));
   }
@@ -175,6 +190,7 @@ class CallGate {
   };
   template <typename Which>
   void EndStreams(Turns::StopCause cause, Which which);
+  void Report(const Call& call, const absl::Status& status, CallReport::Part part) const;
   absl::StatusOr<Caller> Identify(const RpcRule& rule, const std::string& peer) const;
   std::optional<TlsConnection> ConnectionOf(const std::string& peer) const;
   std::string FromOf(const std::string& peer) const;

@@ -91,6 +91,7 @@ class DuplexStream final : public grpc::ServerBidiReactor<Request, Response> {
       auto talk = open_(call_.call(), request_, call_.waker());
       if (!talk.ok()) return Over(talk.status());
       talk_ = *std::move(talk);
+      call_.Begin();
       return Ask();
     }
     const absl::StatusOr<Pull> taken = talk_->Take(request_);

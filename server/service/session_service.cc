@@ -111,11 +111,13 @@ absl::Status SessionServiceImpl::Create(Call& call, const v1::CreateSessionReque
                                         v1::Session* response) {
   KDBG_RETURN_IF_ERROR(call.CheckCollection());
   KDBG_ASSIGN_OR_RETURN(session::SessionRequest wanted, RequestOf(request));
+  call.IsRequest(wanted.request_id);
   KDBG_RETURN_IF_ERROR(ChooseBuilds(call, request.session(), &wanted));
   KDBG_ASSIGN_OR_RETURN(const session::SessionRecord created,
                         sessions_.Create(call.user(), wanted,
                                          request.queue() ? session::Sessions::IfFull::kWait
                                                          : session::Sessions::IfFull::kRefuse));
+  call.Concerns(ResourceName(kSessions, created.id));
   *response = ToMessage(created);
   return absl::OkStatus();
 }
@@ -265,6 +267,7 @@ grpc::ServerUnaryReactor* SessionServiceImpl::SaveSession(Context* context,
       [this, request, response](Call& call) -> absl::Status {
         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
         KDBG_ASSIGN_OR_RETURN(const store::Artifact saved, sessions_.Save(session.id, call.user()));
+        call.Concerns(ResourceName(kArtifacts, saved.id));
         *response = ToMessage(saved, blobs_);
         return absl::OkStatus();
       });
@@ -290,6 +293,7 @@ absl::Status SessionServiceImpl::Restore(Call& call, const v1::RestoreSessionReq
                                          v1::Session* response) {
   KDBG_RETURN_IF_ERROR(call.CheckCollection());
   KDBG_ASSIGN_OR_RETURN(session::Sessions::RestoreRequest wanted, RestoreFrom(request));
+  call.IsRequest(wanted.request_id);
   const absl::StatusOr<store::Artifact> saved = artifacts_.Get(wanted.artifact);
   if (absl::IsNotFound(saved.status())) {
     return ResourceNotFound(ResourceName(kArtifacts, wanted.artifact));
@@ -301,6 +305,8 @@ absl::Status SessionServiceImpl::Restore(Call& call, const v1::RestoreSessionReq
                         sessions_.Restore(call.user(), wanted,
                                           request.queue() ? session::Sessions::IfFull::kWait
                                                           : session::Sessions::IfFull::kRefuse));
+  call.Concerns(ResourceName(kArtifacts, saved->id));
+  call.Concerns(ResourceName(kSessions, restored.id));
   *response = ToMessage(restored);
   return absl::OkStatus();
 }
@@ -322,6 +328,7 @@ grpc::ServerUnaryReactor* SessionServiceImpl::DumpSession(Context* context,
         KDBG_ASSIGN_OR_RETURN(const vm::DumpFormat format, DumpFormatFrom(request->format()));
         KDBG_ASSIGN_OR_RETURN(const store::Artifact dump,
                               sessions_.Dump(session.id, call.user(), format));
+        call.Concerns(ResourceName(kArtifacts, dump.id));
         *response = ToMessage(dump, blobs_);
         return absl::OkStatus();
       });
@@ -335,6 +342,7 @@ grpc::ServerUnaryReactor* SessionServiceImpl::ShareSession(Context* context,
       [this, request, response](Call& call) -> absl::Status {
         KDBG_ASSIGN_OR_RETURN(const session::SessionRecord session, Find(call, request->name()));
         KDBG_ASSIGN_OR_RETURN(const session::SessionShare share, ShareFrom(request->share()));
+        call.Concerns(ResourceName(kUsers, share.user));
         if (share.user == session.owner || !gate_.CouldBe(share.user)) {
           return InvalidField("share.user", share.user,
                               share.user == session.owner

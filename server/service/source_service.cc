@@ -85,6 +85,7 @@ grpc::ServerUnaryReactor* SourceServiceImpl::CreateUpload(Context* context,
                     KDBG_ASSIGN_OR_RETURN(
                         const source::Upload upload,
                         uploads_.Create(call.user(), request->sha256(), request->size_bytes()));
+                    call.Concerns(ResourceName(kUploads, upload.id));
                     *response = ToMessage(upload);
                     return absl::OkStatus();
                   });
@@ -140,6 +141,7 @@ grpc::ServerUnaryReactor* SourceServiceImpl::CreateSource(Context* context,
                   [this, request, response](Call& call) -> absl::Status {
                     KDBG_RETURN_IF_ERROR(call.CheckCollection());
                     KDBG_RETURN_IF_ERROR(CheckRequestId(request->request_id()));
+                    call.IsRequest(request->request_id());
                     KDBG_ASSIGN_OR_RETURN(source::SourceRequest wanted, RequestOf(*request));
                     if (!wanted.origin.upload.empty()) {
                       const auto upload = uploads_.Get(wanted.origin.upload);
@@ -156,6 +158,7 @@ grpc::ServerUnaryReactor* SourceServiceImpl::CreateSource(Context* context,
                     wanted.reader = call.principal().uid;
                     KDBG_ASSIGN_OR_RETURN(const source::SourceRecord source,
                                           sources_.Create(wanted));
+                    call.Concerns(ResourceName(kSources, source.id));
                     *response = ToMessage(source);
                     return absl::OkStatus();
                   });

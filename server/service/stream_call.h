@@ -27,6 +27,8 @@ class StreamCall {
   absl::Status Enter();
   bool entered() const { return call_ != nullptr; }
   Call& call() { return *call_; }
+  // A conversation was let in and goes on.
+  void Begin() { gate_.Begin(*call_); }
   // Gives the place back: what the stream did is over, even while a last message is on its way.
   void FreePlace() { place_ = StreamPlace(); }
   // What the client is told of a call that ends with `status`.

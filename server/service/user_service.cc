@@ -50,6 +50,7 @@ grpc::ServerUnaryReactor* UserServiceImpl::CreateEnrollment(
         KDBG_ASSIGN_OR_RETURN(const std::optional<access::Role> role, RoleOf(request->role()));
         KDBG_ASSIGN_OR_RETURN(const std::string user,
                               ParseResourceName(kUsers, request->user(), "user"));
+        call.Concerns(request->user());
         absl::Duration ttl = kDefaultTtl;
         if (request->has_ttl()) {
           KDBG_ASSIGN_OR_RETURN(ttl, PositiveDuration(request->ttl(), "ttl"));
@@ -86,6 +87,7 @@ grpc::ServerUnaryReactor* UserServiceImpl::Enroll(Context* context,
         KDBG_ASSIGN_OR_RETURN(const access::IssuedCertificate issued,
                               parts_.enrolled.Enroll(code.secret, request->certificate_request(),
                                                      call.caller().address));
+        call.Concerns(ResourceName(kUsers, issued.user));
         Answer(issued, response);
         return absl::OkStatus();
       });
@@ -126,6 +128,7 @@ grpc::ServerUnaryReactor* UserServiceImpl::RevokeUser(Context* context,
       [this, request, response](Call& call) -> absl::Status {
         KDBG_RETURN_IF_ERROR(call.CheckCollection());
         KDBG_ASSIGN_OR_RETURN(const std::string user, ParseResourceName(kUsers, request->name()));
+        call.Concerns(request->name());
         KDBG_ASSIGN_OR_RETURN(const access::EnrolledUser revoked, parts_.enrolled.Revoke(user));
         parts_.gate.EndStreamsOf(user);
         *response = ToMessage(revoked, parts_.clock.Now());
@@ -141,6 +144,7 @@ grpc::ServerUnaryReactor* UserServiceImpl::DeleteUser(Context* context,
                     KDBG_RETURN_IF_ERROR(call.CheckCollection());
                     KDBG_ASSIGN_OR_RETURN(const std::string user,
                                           ParseResourceName(kUsers, request->name()));
+                    call.Concerns(request->name());
                     KDBG_RETURN_IF_ERROR(parts_.enrolled.Remove(user));
                     parts_.gate.EndStreamsOf(user);
                     return absl::OkStatus();

@@ -7,8 +7,8 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -36,13 +36,16 @@ class GdbAdmission {
   // daemon's own user, a host that the configuration names, or a caller who has proved all that.
   absl::Status Admit(const gdb::Attachment& client) const;
 
+  // Who it is that came to the port: a user, "uid:1234", or empty for another host.
+  std::string UserOf(const gdb::Attachment& client) const;
+
  private:
   const UidOf uid_of_;
   const std::vector<Network> peers_;
   mutable absl::Mutex mutex_;
   std::string id_ ABSL_GUARDED_BY(mutex_);
   std::string owner_ ABSL_GUARDED_BY(mutex_);
-  std::set<uid_t> uids_ ABSL_GUARDED_BY(mutex_);
+  std::map<uid_t, std::string> users_ ABSL_GUARDED_BY(mutex_);  // who may
 };
 
 }  // namespace kdbg::session

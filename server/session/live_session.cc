@@ -428,12 +428,23 @@ absl::Status LiveSession::Admit(const gdb::Attachment& client) {
     absl::MutexLock lock(&mutex_);
     if (copying_) return NotNow("be debugged");
   }
-  return admission_.Admit(client);
+  absl::Status admitted = admission_.Admit(client);
+  if (!admitted.ok()) TellVisit(client, admitted);
+  return admitted;
 }
 
 void LiveSession::Attached(const gdb::Attachment& client) {
+  TellVisit(client, absl::OkStatus());
   absl::MutexLock lock(&mutex_);
   notes_.holder = client.client;
+}
+
+void LiveSession::TellVisit(const gdb::Attachment& client, const absl::Status& admitted) const {
+  if (client.origin == gdb::Attachment::Origin::kAuthenticated) return;
+  parts_.on_gdb_visit({.session = admitted_.guest.id,
+                       .user = admission_.UserOf(client),
+                       .from = client.client,
+                       .admitted = admitted});
 }
 
 void LiveSession::Detached(const gdb::Attachment& /*client*/) {

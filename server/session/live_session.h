@@ -140,6 +140,7 @@ class LiveSession final : public gdb::ClientPolicy {
   void Update(Keep keep, absl::FunctionRef<void(SessionRecord&)> change);
   void AdmitOnlyThoseOf(const SessionRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(share_mutex_);
   absl::Status NotNow(std::string_view what) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void TellVisit(const gdb::Attachment& client, const absl::Status& admitted) const;
   std::shared_ptr<guest::Guest> ReadyGuest() const;
   absl::StatusOr<std::shared_ptr<guest::Guest>> BeginCopy();
   void FillRunState(SessionRecord& record) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);

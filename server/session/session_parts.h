@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/guest/guest.h"
 #include "server/host/identity.h"
@@ -16,6 +17,14 @@
 #include "server/session/sessions.h"
 
 namespace kdbg::session {
+
+// Somebody came to a session's gdb port, and was let in or not. Who comes by a call is known there.
+struct GdbVisit {
+  std::string session;
+  std::string user;  // of this host; empty: from another
+  std::string from;  // "tcp 127.0.0.1:51234"
+  absl::Status admitted;
+};
 
 struct Sessions::Parts {
   state::Database& database;
@@ -34,6 +43,8 @@ struct Sessions::Parts {
   std::filesystem::path templates_directory;  // with a budget for them in SessionLimits
   // The account on this host of a user who may debug, if there is one. May block.
   std::function<std::optional<uid_t>(const std::string& user)> uid_of;
+  // Called on the gateway's thread: note it and return.
+  std::function<void(const GdbVisit&)> on_gdb_visit;
 };
 
 }  // namespace kdbg::session

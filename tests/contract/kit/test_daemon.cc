@@ -18,6 +18,7 @@
 #include "proto/support/subprocess.h"
 #include "server/base/ids.h"
 #include "server/build/build_table.h"
+#include "server/service/call_audit.h"
 #include "server/service/peer_identity.h"
 #include "server/session/session_table.h"
 #include "tests/support/http_get.h"
@@ -111,7 +112,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   session_parts_ = std::make_unique<session::Sessions::Parts>(session::Sessions::Parts{
       *database_, *artifacts_, *blobs_, guest::GuestHost{hypervisor_, io_thread_, *watcher_},
       gateway_, clock_, copy_room_, root / "guests", false, "not in tests", OwnIdentity,
-      root / "templates", [](const std::string&) { return std::optional<uid_t>(); }});
+      root / "templates", [](const std::string&) { return std::optional<uid_t>(); },
+      [this](const session::GdbVisit& visit) { audit_.Write(service::AuditOf(visit)); }});
   session::SessionLimits session_limits;
   session_limits.first_port = 24000;
   session_limits.last_port = 24999;
@@ -124,6 +126,9 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   gate_ = std::make_unique<service::CallGate>(
       users_, *grants_, clock_, service::GateLimits{},
       service::TlsCallers{.connections = connections_, .users = *enrolled_});
+  audited_calls_ = gate_->Subscribe([this](const service::CallReport& call) {
+    if (const auto record = service::AuditOf(call)) audit_.Write(*record);
+  });
   retention_ = std::make_unique<store::Retention>(*artifacts_, clock_, store::RetentionPolicy{});
   services_.push_back(std::make_unique<service::SourceServiceImpl>(
       *gate_, *sources_, *uploads_, *objects_, *builds_, *trusted_, *trusted_builds_));

@@ -4,6 +4,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,6 +26,7 @@
 #include "server/gdb/gateway.h"
 #include "server/gdb/io_thread.h"
 #include "server/guest/io_watcher.h"
+#include "server/observe/audit.h"
 #include "server/service/artifact_service.h"
 #include "server/service/build_service.h"
 #include "server/service/grpc_server.h"
@@ -66,6 +69,26 @@ struct SeededBuild {
   std::string artifact_id;
 };
 
+class RecordedAudit final : public observe::AuditSink {
+ public:
+  void Write(const observe::AuditRecord& record) override {
+    absl::MutexLock lock(&mutex_);
+    records_.push_back(record);
+  }
+  // Of this action, so far.
+  std::vector<observe::AuditRecord> Of(const std::string& action) const {
+    absl::MutexLock lock(&mutex_);
+    std::vector<observe::AuditRecord> found;
+    std::copy_if(records_.begin(), records_.end(), std::back_inserter(found),
+                 [&](const observe::AuditRecord& record) { return record.action == action; });
+    return found;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::vector<observe::AuditRecord> records_ ABSL_GUARDED_BY(mutex_);
+};
+
 class TestDaemon {
  public:
   TestDaemon();
@@ -101,6 +124,7 @@ class TestDaemon {
   // What no caller holds any more has gone when this returns; none can be opened afterwards.
   void CloseEditors();
 
+  const RecordedAudit& audit() const { return audit_; }
   FakeHypervisor& hypervisor() { return hypervisor_; }
   host::FakeSandboxRunner& runner() { return runner_; }
   session::Sessions& sessions() { return *sessions_; }
@@ -119,6 +143,7 @@ class TestDaemon {
   SeededBuild Seed(store::Artifact artifact, build::BuildRequest request);
 
   TestDirectory directory_;
+  RecordedAudit audit_;
   SystemClock clock_;
   TestAccounts accounts_;
   access::Users users_;
@@ -149,6 +174,7 @@ class TestDaemon {
   std::unique_ptr<access::EnrolledUsers> enrolled_;
   service::ConnectionBook connections_;
   std::unique_ptr<service::CallGate> gate_;
+  Subscription audited_calls_;
   std::unique_ptr<app::MetricsFeed> metrics_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<service::GrpcServer> server_;

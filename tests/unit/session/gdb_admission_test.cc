@@ -64,6 +64,13 @@ TEST_F(GdbAdmissionTest, OtherHostsComeInWhereTheConfigurationNamesThem) {
   EXPECT_THAT(std::string(refused.message()), HasSubstr("gdb-pipe vm-1"));
 }
 
+TEST_F(GdbAdmissionTest, WhoCameIsNamedAsFarAsItIsKnown) {
+  EXPECT_EQ(admission_.UserOf(Local(4001)), "alice");
+  EXPECT_EQ(admission_.UserOf(Local(0)), "root");
+  EXPECT_EQ(admission_.UserOf(Local(4003)), "uid:4003");
+  EXPECT_EQ(admission_.UserOf(From("10.1.2.3")), "");
+}
+
 TEST_F(GdbAdmissionTest, WhoHasProvedItIsNotAskedAgain) {
   EXPECT_TRUE(admission_.Admit({.client = "user bob"}).ok());
 }

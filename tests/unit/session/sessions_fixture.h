@@ -79,7 +79,8 @@ class SessionsTest : public ::testing::Test {
          .kvm_reason = "none here",
          .guest_identity = [](std::string_view) { return std::optional<host::Identity>(); },
          .templates_directory = root_ / "templates",
-         .uid_of = [](const std::string&) { return std::optional<uid_t>(); }},
+         .uid_of = [](const std::string&) { return std::optional<uid_t>(); },
+         .on_gdb_visit = [](const GdbVisit&) {}},
         limits_);
     ASSERT_TRUE(opened.ok()) << opened.status();
     sessions_ = *std::move(opened);
