@@ -14,12 +14,26 @@ std::string Draining(const v1::ServerInfo& info) {
                      info.drain_reason());
 }
 
+// In one line when all is well, else a line for each part that is not.
+void AddParts(const v1::ServerInfo& info, Details* details) {
+  std::string working;
+  for (const v1::PartInfo& part : info.parts()) {
+    if (!part.works()) {
+      details->emplace_back(fmt::format("BROKEN {}", part.name()), part.detail());
+    } else {
+      working += fmt::format("{}{}", working.empty() ? "" : ", ", part.name());
+    }
+  }
+  if (!working.empty()) details->emplace_back("Working", working);
+}
+
 Details Describe(const v1::ServerInfo& info, const std::string& address) {
   Details details = {
       {"Server", fmt::format("{}  ({})", address, info.host_name())},
       {"Version", info.version()},
       {"You are", fmt::format("{} ({})", info.user(), info.role())},
       {"Up", fmt::format("{}{}", Elapsed(ToDuration(info.uptime())), Draining(info))}};
+  AddParts(info, &details);
   for (const v1::AcceleratorInfo& accelerator : info.accelerators()) {
     details.emplace_back(
         fmt::format("Accelerator {}", accelerator.name()),

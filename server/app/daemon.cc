@@ -16,6 +16,7 @@
 #include "server/access/owner_uids.h"
 #include "server/access/users.h"
 #include "server/app/access_parts.h"
+#include "server/app/health_watch.h"
 #include "server/app/housekeeping.h"
 #include "server/app/metrics_feed.h"
 #include "server/app/paths.h"
@@ -205,6 +206,7 @@ class Daemon::Parts {
   std::unique_ptr<session::Sessions> sessions_;
   AccessParts access_;
   Subscription audited_calls_;
+  std::unique_ptr<HealthWatch> health_;
   std::unique_ptr<MetricsFeed> metrics_;  // null: nobody asks for them
   std::unique_ptr<service::SourceServiceImpl> source_service_;
   std::unique_ptr<service::BuildServiceImpl> build_service_;
@@ -213,6 +215,7 @@ class Daemon::Parts {
   std::unique_ptr<service::ServerServiceImpl> server_service_;
   std::unique_ptr<service::GrpcServer> server_;
   std::unique_ptr<Housekeeping> housekeeping_;
+  std::unique_ptr<Housekeeping> health_chore_;
   std::unique_ptr<Watchdog> watchdog_;
 };
 
@@ -226,9 +229,17 @@ absl::Status Daemon::Parts::Start(const DaemonOptions& options) {
   KDBG_RETURN_IF_ERROR(OpenState(config, trusted));
   KDBG_RETURN_IF_ERROR(OpenBuilds(config, trusted));
   KDBG_RETURN_IF_ERROR(OpenSessions(config));
+  health_ = std::make_unique<HealthWatch>(
+      HealthWatch::Parts{.hypervisor = *hypervisor_,
+                         .runner = *runner_,
+                         .run_as = [this] { return owner_uids_->For(source::kTrustedOwner); },
+                         .state_directory = paths_.state,
+                         .free_space_floor_bytes = config.build.free_space_floor_mib * kMib});
   KDBG_RETURN_IF_ERROR(OpenMetrics(config.metrics));
   KDBG_RETURN_IF_ERROR(Serve(config));
   housekeeping_ = std::make_unique<Housekeeping>(Chores());
+  health_chore_ =
+      std::make_unique<Housekeeping>(std::vector<Chore>{health_->LookAndTell(*server_)});
   return absl::OkStatus();
 }
 
@@ -415,6 +426,7 @@ absl::Status Daemon::Parts::OpenMetrics(const config::Metrics& settings) {
                                                       .artifacts = *artifacts_,
                                                       .uploads = *uploads_,
                                                       .io_thread = *io_thread_,
+                                                      .health = health_->health(),
                                                       .clock = clock_,
                                                       .state_directory = paths_.state,
                                                       .version = KDBG_VERSION},
@@ -455,8 +467,8 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
                                                                      *database_, *retention_);
   session_service_ = std::make_unique<service::SessionServiceImpl>(gate, *sessions_, *builds_,
                                                                    *artifacts_, *blobs_);
-  server_service_ = std::make_unique<service::ServerServiceImpl>(gate, Facts(config), *builds_,
-                                                                 *sessions_, clock_);
+  server_service_ = std::make_unique<service::ServerServiceImpl>(
+      gate, Facts(config), *builds_, *sessions_, health_->health(), clock_);
   service::GrpcServerOptions options;
   options.runtime_directory = paths_.private_sockets;
   options.tls = access_.tls_options();

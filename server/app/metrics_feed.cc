@@ -122,6 +122,9 @@ Reading MetricsFeed::Read() const {
   for (const auto& [state, count] : parts_.sessions.CountByState()) {
     reading.sessions[absl::AsciiStrToLower(std::string(session::ToString(state)))] = count;
   }
+  for (const observe::PartState& part : parts_.health.Now()) {
+    reading.parts[part.name] = part.status.ok();
+  }
   const gdb::Traffic& traffic = parts_.io_thread.traffic();
   reading.gdb_flows = {FlowOf("client", "received", traffic.from_clients),
                        FlowOf("client", "sent", traffic.to_clients),

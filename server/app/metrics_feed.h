@@ -17,6 +17,7 @@
 #include "server/base/subscribers.h"
 #include "server/build/builds.h"
 #include "server/gdb/io_thread.h"
+#include "server/observe/health.h"
 #include "server/observe/metrics.h"
 #include "server/observe/metrics_listener.h"
 #include "server/service/call_gate.h"
@@ -36,6 +37,7 @@ class MetricsFeed {
     const store::ArtifactStore& artifacts;
     const source::UploadStore& uploads;
     gdb::IoThread& io_thread;
+    const observe::Health& health;
     const Clock& clock;
     std::filesystem::path state_directory;
     std::string version;

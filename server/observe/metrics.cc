@@ -84,6 +84,9 @@ std::vector<MetricFamily> ToFamilies(const Reading& reading) {
   add(Scraped(kGauge, "kdbgd_sessions", "Sessions that have not ended, by state")
           .Add(reading.sessions, "state"));
 
+  add(Scraped(kGauge, "kdbgd_part_up", "Whether a part of the daemon can do its work")
+          .Add(reading.parts, "part"));
+
   Scraped bytes(kCounter, "kdbgd_gdb_bytes_total",
                 "Bytes of gdb's protocol, with gdb (client) and with QEMU (stub)");
   Scraped packets(kCounter, "kdbgd_gdb_packets_total",

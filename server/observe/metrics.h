@@ -29,6 +29,8 @@ struct Reading {
   std::map<std::string, int> builds;    // that have not ended, by state
   std::map<std::string, int> sessions;  // likewise
 
+  std::map<std::string, bool> parts;  // whether each works
+
   struct Flow {
     std::string peer;       // "client", "stub"
     std::string direction;  // "received", "sent"

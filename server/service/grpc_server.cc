@@ -39,7 +39,7 @@ void EnableHealthAndReflection() {
   });
 }
 
-void SetServing(grpc::Server& server, bool serving) {
+void SetAllServing(grpc::Server& server, bool serving) {
   auto* health = server.GetHealthCheckService();
   health->SetServingStatus("", serving);
   for (const char* name : kServiceNames) health->SetServingStatus(name, serving);
@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   if (!self->server_) {
     return absl::InternalError(fmt::format("gRPC cannot listen on {}/socket", directory));
   }
-  SetServing(*self->server_, true);
+  SetAllServing(*self->server_, true);
   KDBG_ASSIGN_OR_RETURN(self->listener_,
                         UnixListener::Start(options.addresses, socket, options.relay));
   if (options.tls) KDBG_RETURN_IF_ERROR(self->StartTls(options, socket));
@@ -167,10 +167,13 @@ GrpcServer::~GrpcServer() {
   std::filesystem::remove_all(private_directory_, ignored);
 }
 
+void GrpcServer::SetServing(const std::string& service, bool serving) {
+  if (!down_) server_->GetHealthCheckService()->SetServingStatus(service, serving);
+}
+
 void GrpcServer::Shutdown(absl::Duration grace) {
-  if (down_) return;
-  down_ = true;
-  if (server_) SetServing(*server_, false);
+  if (down_.exchange(true)) return;
+  if (server_) SetAllServing(*server_, false);
   if (listener_) listener_->StopAccepting();
   if (tls_listener_) tls_listener_->StopAccepting();
   gate_.Drain();

@@ -9,6 +9,7 @@
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -57,6 +58,10 @@ class GrpcServer {
   // In the order of the addresses of TLS.
   std::vector<int> tls_ports() const;
 
+  // What grpc.health says of one service ("kdbg.v1.BuildService"); the server as a whole serves for
+  // as long as it runs. Thread-safe.
+  void SetServing(const std::string& service, bool serving);
+
   // NOT_SERVING first, then no new connections and calls, streams ended with UNAVAILABLE
   // (kDraining); calls that take longer than `grace` are cut. Returns when no call is left.
   // Idempotent.
@@ -74,7 +79,7 @@ class GrpcServer {
   std::unique_ptr<grpc::Server> strangers_server_;
   std::unique_ptr<UnixListener> listener_;
   std::unique_ptr<TlsListener> tls_listener_;
-  bool down_ = false;
+  std::atomic<bool> down_ = false;
 };
 
 }  // namespace kdbg::service

@@ -37,11 +37,13 @@ std::string HostName() {
 }  // namespace
 
 ServerServiceImpl::ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
-                                     session::Sessions& sessions, const Clock& clock)
+                                     session::Sessions& sessions,
+                                     const observe::Health& health, const Clock& clock)
     : gate_(gate),
       facts_(std::move(facts)),
       builds_(builds),
       sessions_(sessions),
+      health_(health),
       clock_(clock),
       start_(clock.Monotonic()) {}
 
@@ -103,6 +105,12 @@ grpc::ServerUnaryReactor* ServerServiceImpl::GetServerInfo(Context* context,
       info->set_holds(limit.holds);
       info->set_mechanism(limit.mechanism);
       info->set_detail(ValidUtf8(limit.detail));
+    }
+    for (const observe::PartState& part : health_.Now()) {
+      v1::PartInfo* info = response->add_parts();
+      info->set_name(part.name);
+      info->set_works(part.status.ok());
+      info->set_detail(ValidUtf8(std::string(part.status.message())));
     }
     SetSessionLimits(response->mutable_session_limits());
     response->set_libvirt_uri(facts_.libvirt_uri);

@@ -12,6 +12,7 @@
 #include "server/base/clock.h"
 #include "server/build/builds.h"
 #include "server/host/sandbox.h"
+#include "server/observe/health.h"
 #include "server/service/call_gate.h"
 #include "server/session/sessions.h"
 
@@ -37,7 +38,8 @@ struct ServerFacts {
 class ServerServiceImpl final : public v1::ServerService::CallbackService {
  public:
   ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
-                    session::Sessions& sessions, const Clock& clock);
+                    session::Sessions& sessions, const observe::Health& health,
+                    const Clock& clock);
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
@@ -57,6 +59,7 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
   const ServerFacts facts_;
   build::Builds& builds_;
   session::Sessions& sessions_;
+  const observe::Health& health_;
   const Clock& clock_;
   const absl::Duration start_;
 };

@@ -142,6 +142,9 @@ class Hypervisor {
   [[nodiscard]] virtual Subscription Subscribe(EventListener listener) = 0;
 
   virtual std::string Uri() const = 0;
+  // Whether it can be reached, as far as is known: does not block. UNAVAILABLE
+  // (kHypervisorUnavailable).
+  virtual absl::Status Health() const = 0;
 };
 
 }  // namespace kdbg::vm

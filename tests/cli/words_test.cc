@@ -10,7 +10,9 @@
 namespace kdbg::test {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 using WordsTest = CliTest;
@@ -126,6 +128,24 @@ TEST_F(WordsTest, InfoSaysWhatWorksAndWhyNot) {
   EXPECT_THAT(result.out, HasSubstr("not usable: the probe did not reach 64-bit code"));
   EXPECT_THAT(result.out, HasSubstr("holds by cgroup v1"));
   EXPECT_THAT(Run({"info", "-o", "json"}).out, HasSubstr("\"hostName\": \"big\""));
+}
+
+TEST_F(WordsTest, InfoNamesEachPartThatIsBrokenAndWhatToDo) {
+  const auto add = [this](const char* name, const char* detail) {
+    v1::PartInfo* part = state().info.add_parts();
+    part->set_name(name);
+    part->set_works(std::string_view(detail).empty());
+    part->set_detail(detail);
+  };
+  add("guests", "");
+  add("disk", "");
+  const std::string well = Run({"info"}).out;
+  EXPECT_THAT(well, ContainsRegex("Working: +guests, disk\n"));
+  EXPECT_THAT(well, Not(HasSubstr("BROKEN")));
+  add("compiler cache", "ccache does not run: apt-get install --reinstall ccache");
+  const std::string ill = Run({"info"}).out;
+  EXPECT_THAT(ill, ContainsRegex("BROKEN compiler cache: +ccache does not run: apt-get install"));
+  EXPECT_THAT(ill, ContainsRegex("Working: +guests, disk\n"));
 }
 
 TEST_F(WordsTest, SshGoesThroughTheUsersOwnSsh) {

@@ -63,6 +63,10 @@ class FakeHypervisor final : public vm::Hypervisor {
   absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) override;
   [[nodiscard]] Subscription Subscribe(EventListener listener) override;
   std::string Uri() const override { return "fake:///"; }
+  absl::Status Health() const override {
+    absl::MutexLock lock(&mutex_);
+    return failure_;
+  }
 
  private:
   absl::Status Set(std::string_view name, vm::DomainState state, vm::DomainEvent::Kind kind);

@@ -190,7 +190,7 @@ absl::StatusOr<LibvirtHypervisor::Connection> LibvirtHypervisor::Connect() {
   });
 }
 
-absl::StatusOr<LibvirtHypervisor::Connection> LibvirtHypervisor::connection() {
+absl::StatusOr<LibvirtHypervisor::Connection> LibvirtHypervisor::connection() const {
   absl::MutexLock lock(&mutex_);
   if (connection_ != nullptr) return connection_;
   return MakeError(absl::StatusCode::kUnavailable, Reason::kHypervisorUnavailable,

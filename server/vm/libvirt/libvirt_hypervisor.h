@@ -55,13 +55,14 @@ class LibvirtHypervisor final : public Hypervisor {
   absl::StatusOr<std::string> EmulatorVersion(Architecture architecture) override;
   [[nodiscard]] Subscription Subscribe(EventListener listener) override;
   std::string Uri() const override { return options_.uri; }
+  absl::Status Health() const override { return connection().status(); }
 
  private:
   using Connection = std::shared_ptr<virConnect>;
 
   LibvirtHypervisor(Options options, std::unique_ptr<EventLoop> loop);
   absl::StatusOr<Connection> Connect();
-  absl::StatusOr<Connection> connection() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<Connection> connection() const ABSL_LOCKS_EXCLUDED(mutex_);
   // A null handle when there is none; FAILED_PRECONDITION when it is somebody else's.
   absl::StatusOr<DomainHandle> Find(const Connection& connection, std::string_view name);
   // FAILED_PRECONDITION (kVmLost) when there is none.
@@ -80,7 +81,7 @@ class LibvirtHypervisor final : public Hypervisor {
   const std::optional<std::filesystem::path> root_;  // of an embedded one
   Subscribers<const DomainEvent&> subscribers_;
   std::unique_ptr<EventLoop> loop_;  // outlives every connection
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   Connection connection_ ABSL_GUARDED_BY(mutex_);  // null while it is lost
   Connection lost_ ABSL_GUARDED_BY(mutex_);        // until the keeper closes it

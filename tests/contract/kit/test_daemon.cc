@@ -144,8 +144,8 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   facts.limits = runner_.Probe().limits;
   facts.libvirt_uri = hypervisor_.Uri();
   facts.state_directory = root;
-  services_.push_back(std::make_unique<service::ServerServiceImpl>(*gate_, std::move(facts),
-                                                                   *builds_, *sessions_, clock_));
+  services_.push_back(std::make_unique<service::ServerServiceImpl>(
+      *gate_, std::move(facts), *builds_, *sessions_, health_, clock_));
   services_.push_back(std::make_unique<service::UserServiceImpl>(service::UserServiceImpl::Parts{
       .gate = *gate_, .enrolled = *enrolled_, .accounts = users_, .clock = clock_, .address = ""}));
   service::GrpcServerOptions options;
@@ -176,6 +176,7 @@ std::string TestDaemon::Scrape() {
                                              .artifacts = *artifacts_,
                                              .uploads = *uploads_,
                                              .io_thread = io_thread_,
+                                             .health = health_,
                                              .clock = clock_,
                                              .state_directory = directory_.path(),
                                              .version = "0.1.0"},

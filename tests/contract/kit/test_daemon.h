@@ -27,6 +27,7 @@
 #include "server/gdb/io_thread.h"
 #include "server/guest/io_watcher.h"
 #include "server/observe/audit.h"
+#include "server/observe/health.h"
 #include "server/service/artifact_service.h"
 #include "server/service/build_service.h"
 #include "server/service/grpc_server.h"
@@ -175,6 +176,8 @@ class TestDaemon {
   service::ConnectionBook connections_;
   std::unique_ptr<service::CallGate> gate_;
   Subscription audited_calls_;
+  const observe::Health health_{
+      {{"guests", "kdbg.v1.SessionService", [this] { return hypervisor_.Health(); }}}};
   std::unique_ptr<app::MetricsFeed> metrics_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<service::GrpcServer> server_;
