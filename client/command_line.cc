@@ -19,6 +19,7 @@
 #include "client/commands/session.h"
 #include "client/commands/source.h"
 #include "client/commands/source_server.h"
+#include "client/commands/top.h"
 #include "client/gdb_grammar.h"
 #include "client/grammar.h"
 #include "client/session_grammar.h"
@@ -259,6 +260,10 @@ void AddDebug(Grammar& grammar) {
 
 void AddServer(Grammar& grammar) {
   grammar.Command(nullptr, "info", "what the server is and can do", "", Info);
+  grammar.Command(nullptr, "top", "builds and sessions as they go on; q leaves",
+                  "  kdbgctl top                    in a terminal\n"
+                  "  kdbgctl top | mail -s now me   once, as it is now\n",
+                  Top);
   auto options = std::make_shared<DrainOptions>();
   CLI::App* drain = grammar.Command(
       nullptr, "drain", "take nothing new, and say whom that concerns (admins)",

@@ -12,25 +12,6 @@
 namespace kdbg::client {
 namespace {
 
-std::string PhaseName(const v1::Build& build) {
-  switch (build.progress().phase()) {
-    case v1::BuildProgress::CHECKING_OUT:
-      return "checking out";
-    case v1::BuildProgress::CONFIGURING:
-      return "configuring";
-    case v1::BuildProgress::COMPILING:
-      return "compiling";
-    case v1::BuildProgress::VERIFYING:
-      return "verifying";
-    case v1::BuildProgress::PACKING:
-      return "packing";
-    case v1::BuildProgress::PUBLISHING:
-      return "publishing";
-    default:
-      return build.state() == v1::Build::QUEUED ? "queued" : "starting";
-  }
-}
-
 std::string PhaseDetail(const v1::BuildProgress& progress) {
   if (progress.phase() == v1::BuildProgress::COMPILING && progress.steps_done() > 0) {
     if (progress.steps_expected() == 0) return fmt::format("{} objects", progress.steps_done());
@@ -55,6 +36,25 @@ bool HasEnded(const v1::Build& build) {
 }
 
 }  // namespace
+
+std::string PhaseName(const v1::Build& build) {
+  switch (build.progress().phase()) {
+    case v1::BuildProgress::CHECKING_OUT:
+      return "checking out";
+    case v1::BuildProgress::CONFIGURING:
+      return "configuring";
+    case v1::BuildProgress::COMPILING:
+      return "compiling";
+    case v1::BuildProgress::VERIFYING:
+      return "verifying";
+    case v1::BuildProgress::PACKING:
+      return "packing";
+    case v1::BuildProgress::PUBLISHING:
+      return "publishing";
+    default:
+      return build.state() == v1::Build::QUEUED ? "queued" : "starting";
+  }
+}
 
 absl::StatusOr<v1::Build> WatchBuild(Context& context, const std::string& name) {
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());

@@ -11,6 +11,9 @@ namespace kdbg::client {
 // InterruptedError.
 absl::StatusOr<v1::Build> WatchBuild(Context& context, const std::string& name);
 
+// What it does now: "queued", "compiling".
+std::string PhaseName(const v1::Build& build);
+
 // Prints an ended build; FAILED and CANCELLED exit with 1, and a failure is told on stderr.
 int ReportBuild(Context& context, const v1::Build& build);
 

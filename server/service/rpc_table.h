@@ -70,6 +70,7 @@ inline constexpr RpcRule kRpcTable[] = {
     {"SessionService/AttachGdb", access::Verb::kControl, access::ResourceKind::kSession},
 
     {"ServerService/GetServerInfo", access::Verb::kInform, access::ResourceKind::kServer},
+    {"ServerService/WatchActivity", access::Verb::kList, access::ResourceKind::kServer},
     {"ServerService/Drain", access::Verb::kDrain, access::ResourceKind::kServer},
     {"ServerService/Undrain", access::Verb::kDrain, access::ResourceKind::kServer},
 

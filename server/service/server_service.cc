@@ -11,6 +11,7 @@
 
 #include "proto/contract/architecture.h"
 #include "proto/contract/error.h"
+#include "proto/contract/resource_name.h"
 #include "proto/contract/utf8.h"
 #include "proto/support/status_macros.h"
 #include "server/build/toolchain.h"
@@ -20,6 +21,8 @@
 #include "server/service/convert_build.h"
 #include "server/service/convert_common.h"
 #include "server/service/convert_session.h"
+#include "server/service/resources.h"
+#include "server/service/snapshot_feed.h"
 #include "server/service/unary.h"
 
 namespace kdbg::service {
@@ -27,6 +30,7 @@ namespace {
 
 constexpr std::int64_t kMiB = std::int64_t{1} << 20;
 constexpr int kMostReported = 1000;
+constexpr int kMostWatched = 200;
 constexpr std::size_t kLongestReason = 200;
 
 std::string HostName() {
@@ -125,6 +129,53 @@ grpc::ServerUnaryReactor* ServerServiceImpl::GetServerInfo(Context* context,
     response->set_builds_queued(builds.queued);
     return absl::OkStatus();
   });
+}
+
+absl::Status ServerServiceImpl::FillActivity(const Call& call, v1::Activity* activity) const {
+  build::Builds::ListQuery query;
+  query.unfinished = true;
+  query.limit = kMostWatched;
+  if (call.principal().role != access::Role::kAdmin) {
+    query.owner = call.user();
+    query.include_shared = true;
+    query.granted = GrantedIds(gate_.grants(), call.user(), kBuilds);
+  }
+  KDBG_ASSIGN_OR_RETURN(const auto builds, builds_.List(query));
+  for (const build::BuildRecord& build : builds) {
+    if (!build::IsFinal(build.state)) *activity->add_builds() = ToMessage(build, clock_.Now());
+  }
+  session::Sessions::ListQuery all;
+  all.limit = kMostWatched;
+  for (const session::SessionRecord& session : sessions_.List(all)) {
+    if (session::IsFinal(session.state)) continue;
+    *activity->add_sessions() = call.MaySee(ResourceOf(session, call.user()))
+                                    ? ToMessage(session)
+                                    : ToStrangersMessage(session);
+  }
+  const build::BuildNumbers numbers = builds_.Count();
+  activity->set_builds_running(numbers.running);
+  activity->set_builds_queued(numbers.queued);
+  activity->set_draining(gate_.closed().has_value());
+  return absl::OkStatus();
+}
+
+grpc::ServerWriteReactor<v1::Activity>* ServerServiceImpl::WatchActivity(
+    Context* context, const v1::WatchActivityRequest* request) {
+  return WriteStream<v1::Activity>::Start(
+      gate_, context, Rpc("ServerService/WatchActivity"),
+      [this, follow = request->follow()](
+          Call& call, Waker waker) -> absl::StatusOr<std::unique_ptr<Feed<v1::Activity>>> {
+        KDBG_RETURN_IF_ERROR(call.CheckCollection());
+        const auto flag = std::make_shared<ChangeFlag>(std::move(waker));
+        auto builds = builds_.SubscribeAll([flag](const build::BuildRecord&) { flag->Raise(); });
+        const auto sessions = std::make_shared<Subscription>(
+            sessions_.SubscribeAll([flag](const session::SessionRecord&) { flag->Raise(); }));
+        const auto load = [this, follow, call, sessions](v1::Activity* next) {
+          absl::Status filled = FillActivity(call, next);
+          return filled.ok() ? absl::StatusOr<bool>(!follow) : std::move(filled);
+        };
+        return std::make_unique<SnapshotFeed<v1::Activity>>(flag, std::move(builds), load);
+      });
 }
 
 absl::Status ServerServiceImpl::ReportDrain(v1::DrainReport* report) const {

@@ -44,6 +44,8 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
                                           v1::ServerInfo* response) override;
+  grpc::ServerWriteReactor<v1::Activity>* WatchActivity(
+      Context* context, const v1::WatchActivityRequest* request) override;
   grpc::ServerUnaryReactor* Drain(Context* context, const v1::DrainRequest* request,
                                   v1::DrainReport* response) override;
   grpc::ServerUnaryReactor* Undrain(Context* context, const v1::UndrainRequest* request,
@@ -53,6 +55,7 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
   void SetCapacity(v1::HostCapacity* capacity) const;
   void SetSessionLimits(v1::SessionLimits* limits) const;
   absl::StatusOr<std::vector<build::BuildRecord>> UnfinishedBuilds() const;
+  absl::Status FillActivity(const Call& call, v1::Activity* activity) const;
   absl::Status ReportDrain(v1::DrainReport* report) const;
 
   CallGate& gate_;

@@ -349,7 +349,7 @@ Subscription Sessions::Subscribe(std::string_view id, Listener listener) {
   return impl_->Subscribe(id, std::move(listener));
 }
 
-Subscription Sessions::SubscribeAll(Listener listener) {
+Subscription Sessions::SubscribeAll(Listener listener) const {
   return impl_->SubscribeAll(std::move(listener));
 }
 

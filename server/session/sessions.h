@@ -139,7 +139,7 @@ class Sessions {
   using Listener = std::function<void(const SessionRecord&)>;
   [[nodiscard]] Subscription Subscribe(std::string_view id, Listener listener);
   // Likewise of every session.
-  [[nodiscard]] Subscription SubscribeAll(Listener listener);
+  [[nodiscard]] Subscription SubscribeAll(Listener listener) const;
 
   // The live parts; FAILED_PRECONDITION (kWrongState) when the session has none (any more).
   absl::StatusOr<std::shared_ptr<gdb::Door>> door(std::string_view id) const;

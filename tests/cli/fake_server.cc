@@ -19,6 +19,21 @@ class FakeServerService : public v1::ServerService::Service {
     *info = state_.info;
     return grpc::Status::OK;
   }
+  grpc::Status WatchActivity(grpc::ServerContext* context, const v1::WatchActivityRequest* request,
+                             grpc::ServerWriter<v1::Activity>* writer) override {
+    do {
+      v1::Activity now;
+      {
+        absl::MutexLock lock(&state_.mutex);
+        now = state_.activity;
+        state_.activity_changed = false;
+      }
+      writer->Write(now);
+      if (!request->follow()) return grpc::Status::OK;
+      AwaitOrCancelled(state_, context, [this] { return state_.activity_changed; });
+    } while (!context->IsCancelled());
+    return grpc::Status::CANCELLED;
+  }
   grpc::Status Drain(grpc::ServerContext*, const v1::DrainRequest* request,
                      v1::DrainReport* report) override {
     absl::MutexLock lock(&state_.mutex);

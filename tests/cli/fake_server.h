@@ -23,6 +23,8 @@ namespace kdbg::test {
 struct FakeState {
   absl::Mutex mutex;
   v1::ServerInfo info;
+  v1::Activity activity;  // sent again when `activity_changed`
+  bool activity_changed = false;
   v1::DrainRequest drained;  // as Drain was asked
   v1::DrainReport drain_report;
 

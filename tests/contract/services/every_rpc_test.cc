@@ -145,10 +145,10 @@ TEST(EveryRpcTest, AViewerChangesNothing) {
   const SeededBuild seeded = daemon.SeedKernel("alice");
   Client vera = daemon.As(kVera);
   const std::set<std::string> may = {
-      "GetSource",     "ListSources",      "WatchSource", "ReadSourceFiles", "GetUpload",
-      "GetBuild",      "ListBuilds",       "WatchBuild",  "ReadBuildLog",    "GetArtifact",
-      "ListArtifacts", "ReadArtifactFile", "GetSession",  "ListSessions",    "WatchSession",
-      "ReadConsole",   "GetServerInfo",    "Enroll",      "RenewCertificate"};
+      "GetSource",     "ListSources",      "WatchSource",   "ReadSourceFiles", "GetUpload",
+      "GetBuild",      "ListBuilds",       "WatchBuild",    "ReadBuildLog",    "GetArtifact",
+      "ListArtifacts", "ReadArtifactFile", "GetSession",    "ListSessions",    "WatchSession",
+      "ReadConsole",   "GetServerInfo",    "WatchActivity", "Enroll",          "RenewCertificate"};
   for (const MethodDescriptor* method : EveryMethod()) {
     SCOPED_TRACE(method->full_name());
     const std::string name =

@@ -95,6 +95,7 @@ const std::map<std::string, Row> kMatrix = {
     {"SessionService/AttachGdb", kControl},
 
     {"ServerService/GetServerInfo", kAnyRole},
+    {"ServerService/WatchActivity", kAnyRole},
     {"ServerService/Drain", kAdmins},
     {"ServerService/Undrain", kAdmins},
 
