@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/uio.h>
+#define SD_JOURNAL_SUPPRESS_LOCATION  // where it was written says nothing of an action
 #include <systemd/sd-journal.h>
 
 #include <memory>
