@@ -41,8 +41,8 @@ std::string HostName() {
 }  // namespace
 
 ServerServiceImpl::ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
-                                     session::Sessions& sessions,
-                                     const observe::Health& health, const Clock& clock)
+                                     session::Sessions& sessions, const observe::Health& health,
+                                     const Clock& clock)
     : gate_(gate),
       facts_(std::move(facts)),
       builds_(builds),

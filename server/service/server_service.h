@@ -38,8 +38,7 @@ struct ServerFacts {
 class ServerServiceImpl final : public v1::ServerService::CallbackService {
  public:
   ServerServiceImpl(CallGate& gate, ServerFacts facts, build::Builds& builds,
-                    session::Sessions& sessions, const observe::Health& health,
-                    const Clock& clock);
+                    session::Sessions& sessions, const observe::Health& health, const Clock& clock);
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* GetServerInfo(Context* context, const v1::GetServerInfoRequest* request,
