@@ -1,5 +1,7 @@
 #include "proto/rsp/packet.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "proto/rsp/hex.h"
@@ -15,15 +17,41 @@ constexpr char kEscapeMask = 0x20;
 
 bool NeedsEscape(char byte) { return byte == '$' || byte == '#' || byte == '}' || byte == '*'; }
 
+std::size_t PlainPrefix(std::string_view bytes) {
+  return static_cast<std::size_t>(std::find_if(bytes.begin(), bytes.end(), NeedsEscape) -
+                                  bytes.begin());
+}
+
+std::uint8_t Sum(std::string_view bytes) {
+  return std::accumulate(bytes.begin(), bytes.end(), std::uint8_t{0},
+                         [](std::uint8_t sum, char byte) {
+                           return static_cast<std::uint8_t>(sum + static_cast<std::uint8_t>(byte));
+                         });
+}
+
 }  // namespace
 
 std::optional<Event> PacketParser::Next(std::string_view& input) {
   while (!input.empty()) {
+    TakePlain(input);
+    if (input.empty()) break;
     const char byte = input.front();
     input.remove_prefix(1);
     if (auto event = Step(byte)) return event;
   }
   return std::nullopt;
+}
+
+// What stands for itself, all at once: nearly all of every packet.
+void PacketParser::TakePlain(std::string_view& input) {
+  if (state_ != State::kPayload) return;
+  const std::size_t size = PlainPrefix(input);
+  const std::string_view plain = input.substr(0, size);
+  input.remove_prefix(size);
+  sum_ = static_cast<std::uint8_t>(sum_ + Sum(plain));
+  const std::size_t room = maximum_payload_ - std::min(maximum_payload_, payload_.size());
+  oversized_ |= size > room;
+  payload_ += plain.substr(0, room);
 }
 
 std::optional<Event> PacketParser::Step(char byte) {
@@ -111,20 +139,17 @@ std::string Encode(std::string_view payload) {
   std::string frame;
   frame.reserve(payload.size() + 4);
   frame.push_back('$');
-  for (const char byte : payload) {
-    if (NeedsEscape(byte)) {
-      frame.push_back('}');
-      frame.push_back(static_cast<char>(byte ^ kEscapeMask));
-    } else {
-      frame.push_back(byte);
-    }
+  while (!payload.empty()) {
+    const std::size_t plain = PlainPrefix(payload);
+    frame += payload.substr(0, plain);
+    payload.remove_prefix(plain);
+    if (payload.empty()) break;
+    frame.push_back('}');
+    frame.push_back(static_cast<char>(payload.front() ^ kEscapeMask));
+    payload.remove_prefix(1);
   }
-  std::uint8_t sum = 0;
-  for (std::size_t i = 1; i < frame.size(); ++i) {
-    sum = static_cast<std::uint8_t>(sum + static_cast<std::uint8_t>(frame[i]));
-  }
+  const char sum_byte = static_cast<char>(Sum(std::string_view(frame).substr(1)));
   frame.push_back('#');
-  const char sum_byte = static_cast<char>(sum);
   frame += HexEncode(std::string_view(&sum_byte, 1));
   return frame;
 }

@@ -46,6 +46,7 @@ class PacketParser {
  private:
   enum class State { kIdle, kPayload, kEscape, kRunLength, kChecksumHigh, kChecksumLow };
 
+  void TakePlain(std::string_view& input);
   std::optional<Event> Step(char byte);
   void Begin();
   void Append(char byte, std::size_t count = 1);
