@@ -1,8 +1,9 @@
 // One thread that waits on many files and sockets: a file has grown (inotify), a descriptor is
 // readable (epoll).
 //
-// Thread-safe. Callbacks run on its thread: short, no blocking. Dropping a Subscription waits for a
-// callback in progress, unless dropped by that callback itself.
+// Thread-safe. Callbacks run on its thread: short, no blocking. What comes right after something
+// else is told a little later (0.1 ms, files 2 ms), with what follows it. Dropping a Subscription
+// waits for a callback in progress, unless dropped by that callback itself.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +37,14 @@ class IoWatcher {
   absl::StatusOr<Subscription> WatchReadable(int fd, std::function<void()> readable);
 
  private:
-  IoWatcher(UniqueFd epoll, UniqueFd inotify, UniqueFd stop);
+  IoWatcher(UniqueFd epoll, UniqueFd inotify, UniqueFd timer, UniqueFd stop);
   void Run();
   void ReadInotify();
   void Dispatch(std::uint64_t key);
 
   const UniqueFd epoll_;
   const UniqueFd inotify_;
+  const UniqueFd timer_;  // until files are looked at again
   const UniqueFd stop_;
   absl::Mutex mutex_;
   std::uint64_t next_key_ ABSL_GUARDED_BY(mutex_) = 16;

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 
@@ -60,6 +62,22 @@ TEST_F(ConsoleTest, TellsOfGrowth) {
   });
   Print("x");
   EXPECT_TRUE(grown.WaitForNotificationWithTimeout(absl::Seconds(10)));
+}
+
+TEST_F(ConsoleTest, AFloodOfSingleBytesIsToldNoMoreThanEveryOtherMillisecond) {
+  auto log = ConsoleLog::Open(file_, *watcher_).value();
+  constexpr int kBytes = 20000;
+  std::atomic<int> told = 0;
+  absl::Notification all;
+  Subscription subscription = log->OnGrowth([&] {
+    ++told;
+    if (log->size() == kBytes && !all.HasBeenNotified()) all.Notify();
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < kBytes; ++i) Print("x");
+  ASSERT_TRUE(all.WaitForNotificationWithTimeout(absl::Seconds(10)));
+  const auto taken = std::chrono::steady_clock::now() - begin;
+  EXPECT_LE(told, taken / std::chrono::milliseconds(2) + 2);
 }
 
 TEST_F(ConsoleTest, TellsEverySubscriberOfOneFile) {
