@@ -75,6 +75,7 @@ std::optional<service::TlsOptions> AccessParts::tls_options() {
   return service::TlsOptions{.addresses = addresses_,
                              .keys = keys_.get(),
                              .book = &connections_,
+                             .users = enrolled_.get(),
                              .enrollment = enrollment_service_.get()};
 }
 

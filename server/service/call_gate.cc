@@ -226,10 +226,11 @@ absl::StatusOr<StreamPlace> CallGate::EnterStream(Call& call, const std::string&
   call.is_stream_ = true;
   absl::MutexLock lock(&mutex_);
   if (draining_) return DrainingError();
-  // Who was revoked since Enter: EndStreamsOf either finds the stream in the list, or ran before
-  // this.
+  // Who was revoked, or got another role, since Enter: EndStreamsOf either finds the stream in the
+  // list, or ran before this.
   if (!call.principal().certificate.empty()) {
-    KDBG_RETURN_IF_ERROR(Identify(call.rule(), peer).status());
+    KDBG_ASSIGN_OR_RETURN(const Caller now, Identify(call.rule(), peer));
+    if (now.principal.role != call.principal().role) return RevokedError();
   }
   int& count = streams_by_user_[call.user()];
   const bool user_full = count >= limits_.max_streams_per_user;

@@ -147,7 +147,7 @@ absl::Status GrpcServer::StartTls(const GrpcServerOptions& options,
         fmt::format("gRPC cannot listen on {}/strangers", private_directory_.native()));
   }
   KDBG_ASSIGN_OR_RETURN(tls_listener_,
-                        TlsListener::Start(tls.addresses, *tls.keys, *tls.book,
+                        TlsListener::Start(tls.addresses, *tls.keys, *tls.users, *tls.book,
                                            {.known = known, .strangers = strangers}, tls.limits));
   return absl::OkStatus();
 }

@@ -32,6 +32,7 @@ struct TlsOptions {
   std::vector<config::TcpAddress> addresses;
   const access::TlsKeys* keys = nullptr;
   ConnectionBook* book = nullptr;
+  const access::EnrolledUsers* users = nullptr;
   grpc::Service* enrollment = nullptr;  // for callers without a certificate
   TlsLimits limits = {};
 };

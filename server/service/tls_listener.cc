@@ -101,9 +101,10 @@ std::optional<access::CertificateClaim> ClaimOf(SSL* tls) {
 // All but what is said otherwise belongs to the one thread.
 class TlsListener::Impl {
  public:
-  Impl(const access::TlsKeys& keys, ConnectionBook& book, PrivateSockets sockets,
-       const TlsLimits& limits)
+  Impl(const access::TlsKeys& keys, const access::EnrolledUsers& users, ConnectionBook& book,
+       PrivateSockets sockets, const TlsLimits& limits)
       : keys_(keys),
+        users_(users),
         book_(book),
         sockets_(std::move(sockets)),
         limits_(limits),
@@ -255,7 +256,7 @@ class TlsListener::Impl {
     }
     std::optional<access::CertificateClaim> claim = ClaimOf(stream->native_handle());
     std::shared_ptr<asio::steady_timer> lifetime;
-    if (claim) {
+    if (claim && users_.FromCertificate(*claim).ok()) {
       place.reset();
       const std::string& user = claim->common_name;
       if (connections_ >= limits_.max_connections ||
@@ -284,6 +285,7 @@ class TlsListener::Impl {
   }
 
   const access::TlsKeys& keys_;
+  const access::EnrolledUsers& users_;
   ConnectionBook& book_;
   const PrivateSockets sockets_;
   const TlsLimits limits_;
@@ -304,8 +306,9 @@ class TlsListener::Impl {
 
 absl::StatusOr<std::unique_ptr<TlsListener>> TlsListener::Start(
     const std::vector<config::TcpAddress>& addresses, const access::TlsKeys& keys,
-    ConnectionBook& book, const PrivateSockets& sockets, const TlsLimits& limits) {
-  auto impl = std::make_unique<Impl>(keys, book, sockets, limits);
+    const access::EnrolledUsers& users, ConnectionBook& book, const PrivateSockets& sockets,
+    const TlsLimits& limits) {
+  auto impl = std::make_unique<Impl>(keys, users, book, sockets, limits);
   KDBG_RETURN_IF_ERROR(impl->Open(addresses));
   impl->Run();
   return std::unique_ptr<TlsListener>(new TlsListener(std::move(impl)));

@@ -3,8 +3,9 @@
 //
 // A connection with a certificate that the authority of TlsKeys has signed goes to the server of
 // known callers; one without any goes to a small one of its own, where there is only enrolment, and
-// is cut after `stranger_lifetime`. Everything else ends in the handshake. One thread runs all of
-// it; it ends with the object.
+// is cut after `stranger_lifetime`. A certificate that is good no more (it was revoked) is told so
+// at its first call, but takes a stranger's place and time. Everything else ends in the handshake.
+// One thread runs all of it; it ends with the object.
 #pragma once
 
 #include <filesystem>
@@ -22,7 +23,7 @@ namespace kdbg::service {
 struct TlsLimits {
   absl::Duration handshake_timeout = absl::Seconds(10);
   absl::Duration stranger_lifetime = absl::Seconds(30);
-  // In the handshake, or without a certificate.
+  // In the handshake, or without a certificate that is good.
   int max_strangers = 64;
   int max_strangers_per_address = 8;  // of an IPv6 address: of its /64
   int max_connections = 1024;
@@ -36,10 +37,12 @@ struct PrivateSockets {
 
 class TlsListener {
  public:
-  // UNAVAILABLE names the address that cannot be listened on. `keys` and `book` outlive it.
+  // UNAVAILABLE names the address that cannot be listened on. `keys`, `users` and `book` outlive
+  // it.
   static absl::StatusOr<std::unique_ptr<TlsListener>> Start(
       const std::vector<config::TcpAddress>& addresses, const access::TlsKeys& keys,
-      ConnectionBook& book, const PrivateSockets& sockets, const TlsLimits& limits);
+      const access::EnrolledUsers& users, ConnectionBook& book, const PrivateSockets& sockets,
+      const TlsLimits& limits);
   // Cuts what is still connected.
   ~TlsListener();
 

@@ -56,6 +56,7 @@ TlsServer::TlsServer(TlsServerOptions options) {
   server.tls = service::TlsOptions{.addresses = {{.host = "127.0.0.1", .port = 0}},
                                    .keys = keys_.get(),
                                    .book = &connections_,
+                                   .users = enrolled_.get(),
                                    .enrollment = enrollment_.get(),
                                    .limits = options.limits};
   server_ = Need(service::GrpcServer::Start(

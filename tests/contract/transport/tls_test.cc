@@ -1,4 +1,5 @@
 // Who gets in over TCP, and how far: a real listener, real handshakes.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -183,6 +184,8 @@ TEST(TlsTest, ARevokedUserIsRefusedAtTheNextCallAndTheirStreamsEnd) {
 
 TEST(TlsTest, AnotherRoleEndsTheStreamsThatBeganWithTheOldOne) {
   TlsServer server;
+  service::Waker wake;
+  server.sessions().wake = &wake;
   server.sessions().messages = 1;
   server.sessions().afterwards = service::Pull::kWait;
   const auto carol = server.Connect(server.NewUser("carol"));
@@ -200,8 +203,10 @@ TEST(TlsTest, AnotherRoleEndsTheStreamsThatBeganWithTheOldOne) {
     return v1::UserService::NewStub(server.AsAdmin())
         ->CreateEnrollment(&admin_context, request, &enrollment);
   };
-  ASSERT_TRUE(enrol("user").ok());  // as it was
-  EXPECT_TRUE(GetInfo(carol).ok());
+  ASSERT_TRUE(enrol("user").ok());
+  server.sessions().probe->pulls = 0;
+  wake();
+  ASSERT_TRUE(watch->Read(&session)) << "it is the role she had";
   ASSERT_TRUE(enrol("viewer").ok());
   EXPECT_FALSE(watch->Read(&session));
   EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAUTHENTICATED);
@@ -210,7 +215,7 @@ TEST(TlsTest, AnotherRoleEndsTheStreamsThatBeganWithTheOldOne) {
 
 TEST(TlsTest, AConnectionEndsWithTheCertificateThatMadeIt) {
   TlsServerOptions options;
-  options.settings.certificate_lifetime = absl::Seconds(4);
+  options.settings.certificate_lifetime = absl::Seconds(6);
   TlsServer server(options);
   server.sessions().messages = 1;
   server.sessions().afterwards = service::Pull::kWait;
@@ -375,6 +380,27 @@ TEST(TlsTest, AStrangerIsCutOffInTheEnd) {
   EXPECT_TRUE(
       stranger->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(20)));
   EXPECT_TRUE(stranger->WaitForStateChange(
+      GRPC_CHANNEL_READY, std::chrono::system_clock::now() + std::chrono::seconds(20)));
+}
+
+TEST(TlsTest, WhoWasRevokedIsToldSoAndCutOffAsAStranger) {
+  TlsServerOptions options;
+  options.limits.stranger_lifetime = absl::Seconds(2);
+  TlsServer server(options);
+  const ClientKeys keys = server.NewUser("carol");
+  ASSERT_TRUE(GetInfo(server.Connect(keys)).ok());
+  grpc::ClientContext admin_context;
+  v1::RevokeUserRequest revoke;
+  revoke.set_name("users/carol");
+  v1::User revoked;
+  ASSERT_TRUE(v1::UserService::NewStub(server.AsAdmin())
+                  ->RevokeUser(&admin_context, revoke, &revoked)
+                  .ok());
+  const auto carol = server.Connect(keys);
+  const absl::Status told = GetInfo(carol).status();
+  EXPECT_EQ(told.code(), absl::StatusCode::kUnauthenticated);
+  EXPECT_THAT(std::string(told.message()), testing::HasSubstr("ask an admin"));
+  EXPECT_TRUE(carol->WaitForStateChange(
       GRPC_CHANNEL_READY, std::chrono::system_clock::now() + std::chrono::seconds(20)));
 }
 
