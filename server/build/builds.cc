@@ -17,18 +17,17 @@
 #include "server/build/build_failure.h"
 #include "server/build/build_job.h"
 #include "server/build/build_table.h"
+#include "server/build/disk_room.h"
 #include "server/build/gdb_indexer.h"
 #include "server/build/initramfs_inputs.h"
 #include "server/build/kernel_builder.h"
 #include "server/build/request_check.h"
 #include "server/build/toolchain.h"
-#include "server/host/disk_space.h"
 #include "server/host/sandbox.h"
 #include "server/observe/log.h"
 #include "server/source/object_database.h"
 #include "server/source/source_catalog.h"
 #include "server/source/trusted_sources.h"
-#include "server/source/workspace_budget.h"
 #include "server/store/artifact_store.h"
 
 namespace kdbg::build {
@@ -61,6 +60,7 @@ class Builds::Impl {
   Impl(const BuildParts& parts, const BuildSettings& settings)
       : parts_(parts),
         settings_(settings),
+        disk_room_(parts.workspaces, settings.logs_directory, settings.free_space_floor_bytes),
         table_(parts.database),
         active_(static_cast<std::size_t>(settings.queue_limit)) {}
   ~Impl();
@@ -88,7 +88,6 @@ class Builds::Impl {
   absl::StatusOr<std::string> KeyOf(const BuildRequest& request,
                                     const source::SourceRecord& source) const;
   absl::Status CheckSandbox();
-  absl::Status CheckDisk() const;
   absl::StatusOr<BuildRecord> AnswerAtOnce(BuildRecord record);
   // NOT_FOUND when nobody makes the same.
   absl::StatusOr<BuildRecord> Join(BuildRecord record);
@@ -111,6 +110,7 @@ class Builds::Impl {
 
   const BuildParts parts_;
   const BuildSettings settings_;
+  DiskRoom disk_room_;
   BuildTable table_;
   Subscribers<const BuildRecord&> changes_;
   Subscribers<const std::string&> log_changes_;
@@ -246,35 +246,11 @@ absl::StatusOr<BuildRecord> Builds::Impl::Join(BuildRecord record) {
   return nobody;
 }
 
-// A build that fills the disk hurts everybody: workspaces go before one is refused, and then it
-// says what helps.
-absl::Status Builds::Impl::CheckDisk() const {
-  host::DiskSpace disk;
-  const auto measure = [&](std::int64_t wanted_bytes) -> absl::StatusOr<bool> {
-    KDBG_ASSIGN_OR_RETURN(disk, host::DiskSpaceOf(settings_.logs_directory));
-    return disk.free_bytes >= wanted_bytes;
-  };
-  const std::int64_t floor = settings_.free_space_floor_bytes;
-  KDBG_ASSIGN_OR_RETURN(bool enough, measure(floor));
-  if (enough) return absl::OkStatus();
-  // A half more, so that the next build does not come here again.
-  KDBG_RETURN_IF_ERROR(
-      source::MakeRoom(parts_.workspaces, [&] { return measure(floor + floor / 2); }));
-  KDBG_ASSIGN_OR_RETURN(enough, measure(floor));
-  if (enough) return absl::OkStatus();
-  return MakeError(
-      absl::StatusCode::kResourceExhausted, Reason::kDiskFull,
-      fmt::format(
-          "the server's disk has {} MiB left, and nothing new is begun below {} MiB: delete "
-          "artifacts (kdbgctl artifact list, artifact rm) and sources (source rm), or ask "
-          "an admin for a larger disk",
-          disk.free_bytes >> 20, floor >> 20),
-      {{"path", settings_.logs_directory.string()}}, absl::Minutes(5));
-}
-
 absl::StatusOr<BuildRecord> Builds::Impl::Enqueue(BuildRecord record) {
-  KDBG_RETURN_IF_ERROR(CheckDisk());
   KDBG_RETURN_IF_ERROR(active_.CheckRoom(PriorityOf(record)));
+  // Nobody waits for what is built ahead.
+  const bool waited_for = PriorityOf(record) != ActiveBuilds::Priority::kBackground;
+  KDBG_RETURN_IF_ERROR(waited_for ? disk_room_.Make() : disk_room_.Check());
   KDBG_RETURN_IF_ERROR(BuildLog::Open(LogPath(record.id), settings_.log_limit_bytes).status());
   KDBG_RETURN_IF_ERROR(table_.Insert(record));
   record.progress.queue_position = active_.Add(record, PriorityOf(record));

@@ -60,7 +60,8 @@ std::string FirstError(std::string_view text) {
     const std::string_view before =
         text.substr(begin, text.find_last_not_of("\r\n", at - 1) + 1 - begin);
     const std::string_view said = before.substr(before.rfind('\n') + 1);
-    if (!said.empty()) return ShortUtf8(said, kShownBytes);
+    const bool git_said = said.starts_with("fatal: ");
+    if (!said.empty() && !git_said) return ShortUtf8(said, kShownBytes);
   }
   for (const std::string_view mark : {"fatal: ", "error: ", "ERROR: "}) {
     const std::size_t at = text.find(mark);

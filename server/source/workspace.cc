@@ -72,6 +72,9 @@ absl::Status Busy(std::string_view id) {
                    {{"holder", std::string(id)}});
 }
 
+// Holds a workspace while it goes.
+constexpr char kDeletion[] = "";
+
 }  // namespace
 
 // ---- Lease
@@ -221,6 +224,11 @@ absl::StatusOr<Workspaces::Lease> Workspaces::Acquire(std::string_view owner,
   const std::string id = IdOf(owner, name);
   {
     absl::MutexLock lock(&mutex_);
+    const auto not_going = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      const auto found = leased_.find(id);
+      return found == leased_.end() || found->second != kDeletion;
+    };
+    mutex_.Await(absl::Condition(&not_going));
     if (!leased_.emplace(id, owner).second) return Busy(id);
   }
   Lease lease(this, id, std::string(owner));  // gives back from here on
@@ -277,7 +285,7 @@ absl::StatusOr<std::vector<WorkspaceRecord>> Workspaces::List(
 absl::Status Workspaces::Delete(std::string_view id) {
   {
     absl::MutexLock lock(&mutex_);
-    if (!leased_.emplace(id, "").second) return Busy(id);
+    if (!leased_.emplace(id, kDeletion).second) return Busy(id);
   }
   const Lease lease(this, std::string(id), "");  // nobody else gets it while it goes
   std::string known;

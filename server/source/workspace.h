@@ -92,8 +92,8 @@ class Workspaces {
   // The id that Acquire gives to this name.
   static std::string IdOf(std::string_view owner, std::string_view name);
 
-  // Makes the workspace when it is not there. ABORTED (kHolderBusy) while another lease is held:
-  // who waits, and in which order, is the caller's queue.
+  // Makes the workspace when it is not there; waits while it is deleted. ABORTED (kHolderBusy)
+  // while another lease is held: who waits, and in which order, is the caller's queue.
   absl::StatusOr<Lease> Acquire(std::string_view owner, std::string_view name);
 
   // The cache that all builds read and only those of the service, from trusted trees, write.

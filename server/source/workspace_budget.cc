@@ -93,6 +93,10 @@ absl::Status MakeRoom(Workspaces& workspaces, const std::function<absl::StatusOr
     KDBG_RETURN_IF_ERROR(deleted);
     spdlog::warn("workspace {} of {} is removed: the disk is nearly full", workspace.name,
                  workspace.owner);
+    KDBG_ASSIGN_OR_RETURN(const auto left, workspaces.List(workspace.owner));
+    if (!left.empty()) continue;
+    const absl::Status cache = workspaces.DeleteCcache(workspace.owner);
+    if (!absl::IsAborted(cache)) KDBG_RETURN_IF_ERROR(cache);
   }
   return absl::OkStatus();
 }
