@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/random.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <utility>
@@ -17,8 +18,8 @@
 namespace kdbg::client {
 namespace {
 
-// What the server has of kernels, by their build ids. What it does not let the caller see is not
-// there. For the HTTP thread.
+// What the server has of kernels and their modules, by their build ids. What it does not let the
+// caller see is not there. For the HTTP thread.
 class Kernels {
  public:
   Kernels(Context& context, std::filesystem::path cache, StopSignal& interrupted)
@@ -26,12 +27,14 @@ class Kernels {
 
   absl::StatusOr<std::filesystem::path> Symbols(const std::string& build_id) {
     KDBG_ASSIGN_OR_RETURN(const std::vector<v1::Artifact> kernels, Find(build_id));
-    KDBG_ASSIGN_OR_RETURN(Server * server, context_.server());
-    Progress progress(context_.output());
-    const auto symbols = SymbolCache(cache_).Fetch(*server, context_.interrupt(), progress,
-                                                   kernels.front(), Scripts::kNo);
-    if (!symbols.ok()) return Failed(symbols.status());
-    return symbols->vmlinux;
+    const v1::Artifact& kernel = kernels.front();
+    const auto file =
+        std::find_if(kernel.files().begin(), kernel.files().end(),
+                     [&](const v1::ArtifactFile& each) { return each.build_id() == build_id; });
+    const bool is_module = file != kernel.files().end() && kernel.build_id() != build_id;
+    const auto found = is_module ? Module(kernel, *file) : Vmlinux(kernel);
+    if (!found.ok()) return Failed(found.status());
+    return found;
   }
 
   absl::StatusOr<std::string> Source(const std::string& build_id, const std::string& path) {
@@ -48,21 +51,43 @@ class Kernels {
   }
 
  private:
-  // At least one.
+  absl::StatusOr<std::filesystem::path> Vmlinux(const v1::Artifact& kernel) {
+    KDBG_ASSIGN_OR_RETURN(Server * server, context_.server());
+    Progress progress(context_.output());
+    KDBG_ASSIGN_OR_RETURN(
+        const client::Symbols symbols,
+        SymbolCache(cache_).Fetch(*server, context_.interrupt(), progress, kernel, Scripts::kNo));
+    return symbols.vmlinux;
+  }
+
+  absl::StatusOr<std::filesystem::path> Module(const v1::Artifact& kernel,
+                                               const v1::ArtifactFile& module) {
+    KDBG_ASSIGN_OR_RETURN(Server * server, context_.server());
+    Progress progress(context_.output());
+    return SymbolCache(cache_).FetchModule(*server, context_.interrupt(), progress, kernel, module);
+  }
+
+  // Those that have it or a module of it, at least one, with their files.
   absl::StatusOr<std::vector<v1::Artifact>> Find(const std::string& build_id) {
     if (const auto known = known_.find(build_id); known != known_.end()) return known->second;
     v1::ListArtifactsRequest request;
     request.set_all_owners(true);
+    request.set_build_id(build_id);
     const auto all =
         context_.ListAll<v1::ArtifactService>(&v1::ArtifactService::Stub::ListArtifacts, request);
     if (!all.ok()) return Failed(all.status());
     std::vector<v1::Artifact> kernels;
     for (const v1::Artifact& artifact : all->artifacts()) {
-      if (artifact.kind() == v1::Artifact::KERNEL && artifact.build_id() == build_id) {
-        kernels.push_back(artifact);
-      }
+      if (artifact.kind() != v1::Artifact::KERNEL) continue;
+      v1::GetArtifactRequest get;
+      get.set_name(artifact.name());
+      auto kernel =
+          context_.Call<v1::ArtifactService>(&v1::ArtifactService::Stub::GetArtifact, get);
+      if (absl::IsNotFound(kernel.status())) continue;  // deleted meanwhile
+      if (!kernel.ok()) return Failed(kernel.status());
+      kernels.push_back(*std::move(kernel));
     }
-    if (kernels.empty()) return absl::NotFoundError("no kernel with this build id");
+    if (kernels.empty()) return absl::NotFoundError("no kernel or module with this build id");
     return known_[build_id] = std::move(kernels);
   }
 

@@ -1,6 +1,6 @@
 // What gdb's debuginfod client asks for, over HTTP on the loopback: symbols and source files of
-// kernels, by build id (/TOKEN/buildid/ID/debuginfo, .../executable, .../source/src/PATH). gdb
-// fetches a source file at the moment it first shows a line of it.
+// kernels and modules, by build id (/TOKEN/buildid/ID/debuginfo, .../executable,
+// .../source/src/PATH). gdb fetches a source file at the moment it first shows a line of it.
 #pragma once
 
 #include <filesystem>

@@ -207,4 +207,24 @@ absl::StatusOr<Symbols> SymbolCache::Fetch(Server& server, Interrupt& interrupt,
   return symbols;
 }
 
+absl::StatusOr<std::filesystem::path> SymbolCache::FetchModule(
+    Server& server, Interrupt& interrupt, Progress& progress, const v1::Artifact& kernel,
+    const v1::ArtifactFile& module) const {
+  // Both name files here: what a server says is checked first.
+  if (!IsHexDigits(module.build_id()) || !IsHexDigits(module.sha256())) {
+    return absl::FailedPreconditionError(
+        fmt::format("{} is named in no usable way", module.path()));
+  }
+  if (auto in_place = ReadableInPlace(server, module); !in_place.empty()) return in_place;
+  // Of one build id there may be several, here as everywhere: the digest tells them apart.
+  const std::filesystem::path destination =
+      root_ / "symbols" / module.build_id() / fmt::format("{}.ko", module.sha256().substr(0, 12));
+  std::error_code error;
+  if (std::filesystem::exists(destination, error)) return destination;
+  const Fetcher fetcher{server, interrupt, progress, kernel};
+  KDBG_RETURN_IF_ERROR(fetcher.Download(module, destination));
+  progress.Clear();
+  return destination;
+}
+
 }  // namespace kdbg::client

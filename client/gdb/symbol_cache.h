@@ -31,6 +31,11 @@ class SymbolCache {
   absl::StatusOr<Symbols> Fetch(Server& server, Interrupt& interrupt, Progress& progress,
                                 const v1::Artifact& kernel, Scripts scripts) const;
 
+  // One module of it with its debug information.
+  absl::StatusOr<std::filesystem::path> FetchModule(Server& server, Interrupt& interrupt,
+                                                    Progress& progress, const v1::Artifact& kernel,
+                                                    const v1::ArtifactFile& module) const;
+
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path DirectoryOf(const v1::Artifact& kernel) const;
 

@@ -185,6 +185,13 @@ std::string UnpacksOf(const ConfigValues& config) {
   return kinds;
 }
 
+std::string DrivesOf(const ConfigValues& config) {
+  for (const char* symbol : {"VIRTIO_NET", "VIRTIO_PCI", "INET"}) {
+    if (config.Get(symbol) != "y" && config.Get(symbol) != "m") return "nothing";
+  }
+  return "net";
+}
+
 }  // namespace
 
 absl::Status CheckKernelRequest(const KernelRequest& request) {
@@ -353,7 +360,8 @@ absl::StatusOr<BuiltArtifact> KernelBuilder::Build() {
                        .version = version,
                        .attributes = {{"config_sha256", config_digest_},
                                       {"base_config", BaseName(request_)},
-                                      {store::kUnpacksAttribute, UnpacksOf(config_)}}};
+                                      {store::kUnpacksAttribute, UnpacksOf(config_)},
+                                      {store::kDrivesAttribute, DrivesOf(config_)}}};
 }
 
 absl::Status KernelBuilder::Compile() {
@@ -376,9 +384,9 @@ absl::StatusOr<VmlinuxFacts> KernelBuilder::Verify() const {
 absl::Status KernelBuilder::TakeOutputs() {
   const std::filesystem::path& build = run_.directories().build;
   KDBG_RETURN_IF_ERROR(outputs_.Take(build, traits_.image_path, std::string(traits_.image_target)));
-  for (const char* name : {"vmlinux", "System.map"}) {
-    KDBG_RETURN_IF_ERROR(outputs_.Take(build, name, name));
-  }
+  KDBG_ASSIGN_OR_RETURN(const UniqueFd vmlinux, Outputs::Open(build, "vmlinux"));
+  KDBG_RETURN_IF_ERROR(outputs_.TakeProgram(vmlinux, "vmlinux"));
+  KDBG_RETURN_IF_ERROR(outputs_.Take(build, "System.map", "System.map"));
   KDBG_RETURN_IF_ERROR(outputs_.Take(build, ".config", "config"));
   if (config_.Get("MODULES") == "y") KDBG_RETURN_IF_ERROR(TakeModules());
   // Old trees have no such script.
@@ -407,7 +415,7 @@ absl::Status KernelBuilder::TakeModules() {
       file = Outputs::Open(build, module);
     }
     KDBG_RETURN_IF_ERROR(file.status());
-    KDBG_RETURN_IF_ERROR(outputs_.TakeOpen(*file, store::kModulesFolder + module));
+    KDBG_RETURN_IF_ERROR(outputs_.TakeProgram(*file, store::kModulesFolder + module));
   }
   return absl::OkStatus();
 }

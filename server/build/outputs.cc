@@ -9,6 +9,7 @@
 
 #include "proto/support/errno_status.h"
 #include "proto/support/status_macros.h"
+#include "server/build/vmlinux_check.h"
 #include "server/host/secure_open.h"
 
 namespace kdbg::build {
@@ -50,6 +51,12 @@ absl::Status Outputs::Take(const std::filesystem::path& directory, std::string_v
 absl::Status Outputs::TakeOpen(const UniqueFd& file, std::string path) {
   KDBG_ASSIGN_OR_RETURN(const store::Blob blob, blobs_.Put(file));
   files_.push_back({std::move(path), blob.digest, blob.size_bytes});
+  return absl::OkStatus();
+}
+
+absl::Status Outputs::TakeProgram(const UniqueFd& file, std::string path) {
+  KDBG_RETURN_IF_ERROR(TakeOpen(file, std::move(path)));
+  files_.back().gnu_build_id = GnuBuildIdOf(file);
   return absl::OkStatus();
 }
 

@@ -32,6 +32,8 @@ class Outputs {
   absl::Status Take(const std::filesystem::path& directory, std::string_view relative,
                     std::string path);
   absl::Status TakeOpen(const UniqueFd& file, std::string path);
+  // One with symbols: vmlinux, a module.
+  absl::Status TakeProgram(const UniqueFd& file, std::string path);
   absl::Status TakeBytes(std::string_view bytes, std::string path);
 
   // One whose bytes are in the store already.

@@ -116,6 +116,11 @@ bool FindUnit(Dwarf* dwarf, Dwarf_Addr address, Dwarf_Die* unit) {
 
 }  // namespace
 
+std::string GnuBuildIdOf(const UniqueFd& file) {
+  const auto elf = OpenElf(file);
+  return elf.ok() ? ReadSections(elf->get()).build_id : "";
+}
+
 absl::StatusOr<VmlinuxFacts> CheckVmlinux(const UniqueFd& vmlinux) {
   KDBG_ASSIGN_OR_RETURN(ElfHandle elf, OpenElf(vmlinux));
   const Sections sections = ReadSections(elf.get());

@@ -20,6 +20,9 @@ struct VmlinuxFacts {
 // FAILED_PRECONDITION (kNoDebugInformation) saying what is missing.
 absl::StatusOr<VmlinuxFacts> CheckVmlinux(const UniqueFd& vmlinux);
 
+// Of an ELF file, hex; empty when it has none, or is no ELF file.
+std::string GnuBuildIdOf(const UniqueFd& file);
+
 // FAILED_PRECONDITION unless it is an ELF program that needs no dynamic loader.
 absl::Status CheckStaticProgram(const UniqueFd& program);
 

@@ -7,6 +7,7 @@
 
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
+#include "proto/contract/utf8.h"
 #include "proto/support/status_macros.h"
 #include "server/service/artifact_file_feed.h"
 #include "server/service/convert_artifact.h"
@@ -17,6 +18,15 @@
 
 namespace kdbg::service {
 namespace {
+
+absl::Status CheckBuildId(const std::string& id) {
+  constexpr std::size_t kLongest = 128;
+  if (id.size() <= kLongest && id.find_first_not_of("0123456789abcdef") == id.npos) {
+    return absl::OkStatus();
+  }
+  return InvalidField("build_id", ShortUtf8(id, 64),
+                      "a GNU build id is at most 128 hexadecimal digits in lower case");
+}
 
 std::string HolderOf(const Call& call) { return "user " + call.user(); }
 
@@ -45,31 +55,36 @@ grpc::ServerUnaryReactor* ArtifactServiceImpl::GetArtifact(Context* context,
 grpc::ServerUnaryReactor* ArtifactServiceImpl::ListArtifacts(
     Context* context, const v1::ListArtifactsRequest* request,
     v1::ListArtifactsResponse* response) {
-  return RunUnary(gate_, context, Rpc("ArtifactService/ListArtifacts"),
-                  [this, request, response](Call& call) -> absl::Status {
-                    KDBG_RETURN_IF_ERROR(call.CheckCollection());
-                    const std::string query =
-                        fmt::format("artifacts {} {}", call.user(), request->all_owners());
-                    KDBG_ASSIGN_OR_RETURN(const Page page, ParsePage(request->page_size(),
-                                                                     request->page_token(), query));
-                    store::ArtifactStore::ListQuery list;
-                    const bool everything =
-                        request->all_owners() && call.principal().role == access::Role::kAdmin;
-                    if (!everything) list.owner = call.user();
-                    list.include_shared = request->all_owners();
-                    if (list.include_shared) {
-                      list.granted = GrantedIds(gate_.grants(), call.user(), kArtifacts);
-                      list.granted_builds = GrantedIds(gate_.grants(), call.user(), kBuilds);
-                    }
-                    list.before_sequence = page.before_sequence;
-                    list.limit = page.size + 1;
-                    KDBG_ASSIGN_OR_RETURN(auto artifacts, artifacts_.List(list));
-                    response->set_next_page_token(CutPage(page, query, &artifacts));
-                    for (const auto& artifact : artifacts) {
-                      *response->add_artifacts() = ToMessage(artifact, blobs_);
-                    }
-                    return absl::OkStatus();
-                  });
+  return RunUnary(
+      gate_, context, Rpc("ArtifactService/ListArtifacts"),
+      [this, request, response](Call& call) -> absl::Status {
+        KDBG_RETURN_IF_ERROR(call.CheckCollection());
+        KDBG_RETURN_IF_ERROR(CheckBuildId(request->build_id()));
+        const std::string query = fmt::format("artifacts {} {} {}", call.user(),
+                                              request->all_owners(), request->build_id());
+        KDBG_ASSIGN_OR_RETURN(const Page page,
+                              ParsePage(request->page_size(), request->page_token(), query));
+        store::ArtifactStore::ListQuery list;
+        const bool everything =
+            request->all_owners() && call.principal().role == access::Role::kAdmin;
+        if (!everything) list.owner = call.user();
+        list.include_shared = request->all_owners();
+        if (list.include_shared) {
+          list.granted = GrantedIds(gate_.grants(), call.user(), kArtifacts);
+          list.granted_builds = GrantedIds(gate_.grants(), call.user(), kBuilds);
+        }
+        list.gnu_build_id = request->build_id();
+        list.before_sequence = page.before_sequence;
+        list.limit = page.size + 1;
+        KDBG_ASSIGN_OR_RETURN(auto artifacts, artifacts_.List(list));
+        response->set_next_page_token(CutPage(page, query, &artifacts));
+        for (const auto& artifact : artifacts) {
+          v1::Artifact* listed = response->add_artifacts();
+          *listed = ToMessage(artifact, blobs_);
+          listed->clear_files();
+        }
+        return absl::OkStatus();
+      });
 }
 
 grpc::ServerWriteReactor<v1::ArtifactFileChunk>* ArtifactServiceImpl::ReadArtifactFile(

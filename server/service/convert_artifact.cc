@@ -41,6 +41,7 @@ v1::Artifact ToMessage(const store::Artifact& artifact, const store::BlobStore& 
     out->set_path(ValidUtf8(file.path));
     out->set_sha256(file.digest);
     out->set_size_bytes(file.size_bytes);
+    out->set_build_id(file.gnu_build_id);
     out->set_server_path(ValidUtf8(blobs.PathOf(file.digest).native()));
     size += file.size_bytes;
   }

@@ -12,6 +12,8 @@ inline constexpr char kModulesFolder[] = "modules/";
 
 // Attribute of a kernel: how an initramfs may be packed for it, as "gzip zstd".
 inline constexpr char kUnpacksAttribute[] = "unpacks";
+// Attribute of a kernel: "net" when it drives the network device of a session, else "nothing".
+inline constexpr char kDrivesAttribute[] = "drives";
 // Attribute of an initramfs: "none", "gzip" or "zstd".
 inline constexpr char kPackedAttribute[] = "packed";
 // Attribute of an initramfs: "1" when our own init is in it, which says when it is up.

@@ -61,6 +61,15 @@ constexpr state::Migration kMigrations[] = {
         DELETE FROM artifact_pins WHERE holder = 'artifact ' || old.id;
       END;
     )sql"},
+    // What an artifact pins is let go by LetGo, which tells of the use.
+    {"artifacts", 4, R"sql(
+      DROP TRIGGER pins_go_with_their_artifact;
+      ALTER TABLE artifact_files ADD COLUMN gnu_build_id TEXT NOT NULL DEFAULT '';
+      UPDATE artifact_files SET gnu_build_id =
+        (SELECT gnu_build_id FROM artifacts WHERE id = artifact) WHERE path = 'vmlinux';
+      CREATE INDEX artifact_files_by_build_id ON artifact_files (gnu_build_id)
+        WHERE gnu_build_id != '';
+    )sql"},
 };
 
 constexpr std::string_view kColumns =
@@ -87,9 +96,10 @@ Artifact FromRow(const Row& row) {
 
 absl::Status LoadParts(Transaction& transaction, Artifact& artifact) {
   KDBG_RETURN_IF_ERROR(transaction.Query(
-      "SELECT path, digest, size_bytes FROM artifact_files WHERE artifact = ? ORDER BY path",
+      "SELECT path, digest, size_bytes, gnu_build_id FROM artifact_files WHERE artifact = ? "
+      "ORDER BY path",
       artifact.id, [&](const Row& row) {
-        artifact.files.push_back({row.Text(0), row.Text(1), row.Integer(2)});
+        artifact.files.push_back({row.Text(0), row.Text(1), row.Integer(2), row.Text(3)});
         return absl::OkStatus();
       }));
   KDBG_RETURN_IF_ERROR(
@@ -123,9 +133,9 @@ absl::Status NotFound(std::string_view id) {
 absl::Status InsertFile(Transaction& transaction, std::string_view id, const ArtifactFile& file) {
   return transaction
       .Execute(
-          "INSERT OR REPLACE INTO artifact_files (artifact, path, digest, size_bytes) "
-          "VALUES (?, ?, ?, ?)",
-          id, file.path, file.digest, file.size_bytes)
+          "INSERT OR REPLACE INTO artifact_files (artifact, path, digest, size_bytes, "
+          "gnu_build_id) VALUES (?, ?, ?, ?, ?)",
+          id, file.path, file.digest, file.size_bytes, file.gnu_build_id)
       .status();
 }
 
@@ -247,6 +257,10 @@ absl::StatusOr<std::vector<Artifact>> ArtifactStore::List(const ListQuery& query
     }
   }
   if (query.kind) sql += fmt::format(" AND kind = {}", static_cast<int>(*query.kind));
+  if (!query.gnu_build_id.empty()) {
+    sql += " AND id IN (SELECT artifact FROM artifact_files WHERE gnu_build_id = ?)";
+    values.push_back(state::ToValue(query.gnu_build_id));
+  }
   sql += " ORDER BY sequence DESC LIMIT ?2";
   std::vector<Artifact> artifacts;
   KDBG_RETURN_IF_ERROR(database_.Read([&](Transaction& transaction) -> absl::Status {
@@ -294,6 +308,20 @@ absl::StatusOr<ArtifactStore::Total> ArtifactStore::Measure() const {
   return total;
 }
 
+absl::Status ArtifactStore::LetGo(Transaction& transaction, std::string_view id) {
+  const std::string holder = fmt::format("artifact {}", id);
+  std::vector<std::string> held;
+  KDBG_RETURN_IF_ERROR(transaction.Query("SELECT artifact FROM artifact_pins WHERE holder = ?",
+                                         holder, [&](const Row& row) {
+                                           held.push_back(row.Text(0));
+                                           return absl::OkStatus();
+                                         }));
+  for (const std::string& artifact : held) {
+    KDBG_RETURN_IF_ERROR(Unpin(transaction, artifact, holder));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ArtifactStore::Delete(std::string_view id) {
   return database_.Write([&](Transaction& transaction) -> absl::Status {
     KDBG_ASSIGN_OR_RETURN(const std::optional<Artifact> artifact, Find(transaction, id));
@@ -308,6 +336,7 @@ absl::Status ArtifactStore::Delete(std::string_view id) {
               id, holders),
           {{"holder", holders}});
     }
+    KDBG_RETURN_IF_ERROR(LetGo(transaction, id));
     return transaction.Execute("DELETE FROM artifacts WHERE id = ?", id).status();
   });
 }
@@ -325,7 +354,7 @@ absl::StatusOr<bool> ArtifactStore::DeleteUnused(std::string_view id, absl::Time
                      "DELETE FROM artifacts WHERE id = ? AND last_used_time = ? AND "
                      "NOT EXISTS (SELECT 1 FROM artifact_pins WHERE artifact = artifacts.id)",
                      id, last_used_time));
-    return absl::OkStatus();
+    return deleted > 0 ? LetGo(transaction, id) : absl::OkStatus();
   }));
   return deleted > 0;
 }

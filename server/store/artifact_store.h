@@ -31,6 +31,7 @@ struct ArtifactFile {
   std::string path;  // "vmlinux", "scripts/gdb/linux/tasks.py"
   std::string digest;
   std::int64_t size_bytes = 0;
+  std::string gnu_build_id = {};  // of a program or module, hex
 };
 
 struct Artifact {
@@ -82,6 +83,7 @@ class ArtifactStore {
     std::vector<std::string> granted = {};
     std::vector<std::string> granted_builds = {};
     std::optional<ArtifactKind> kind = std::nullopt;
+    std::string gnu_build_id = {};     // empty: any; else those with a file of that id
     std::int64_t before_sequence = 0;  // 0: from the newest
     int limit = 50;
   };
@@ -118,6 +120,9 @@ class ArtifactStore {
   absl::StatusOr<std::int64_t> CollectGarbage(absl::Duration minimum_age = absl::Hours(1));
 
  private:
+  // Takes back what the artifact itself has pinned.
+  absl::Status LetGo(state::Transaction& transaction, std::string_view id);
+
   state::Database& database_;
   BlobStore& blobs_;
   const Clock& clock_;

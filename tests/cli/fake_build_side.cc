@@ -272,10 +272,17 @@ class FakeArtifactService : public v1::ArtifactService::Service {
     return grpc::Status::OK;
   }
 
-  grpc::Status ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest*,
+  grpc::Status ListArtifacts(grpc::ServerContext*, const v1::ListArtifactsRequest* request,
                              v1::ListArtifactsResponse* response) override {
     absl::MutexLock lock(&state_.mutex);
-    for (const auto& [name, artifact] : state_.artifacts) *response->add_artifacts() = artifact;
+    for (const auto& [name, artifact] : state_.artifacts) {
+      const std::string& wanted = request->build_id();
+      bool listed = wanted.empty() || artifact.build_id() == wanted;
+      for (const v1::ArtifactFile& file : artifact.files()) listed |= file.build_id() == wanted;
+      if (!listed) continue;
+      *response->add_artifacts() = artifact;
+      response->mutable_artifacts()->rbegin()->clear_files();
+    }
     return grpc::Status::OK;
   }
 

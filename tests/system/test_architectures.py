@@ -52,6 +52,10 @@ class Arm64(unittest.TestCase):
                 kdbg.console_until(session["name"], "hello from the overlay")
                 shown = kdbg.gdb(session["name"], "lx-symbols", "info line crc7_be", "lx-lsmod")
             self.assertRegex(shown.stdout, r'Line \d+ of "\S*lib/crc7\.c" starts at address')
+            [module] = [file for file in kdbg.show("artifact", kdbg.artifact_of(kernel))["files"]
+                        if file["path"].endswith("/crc7.ko")]
+            notes = kdbg.run("readelf", "-n", kdbg.artifact_file(kernel, module["path"])).stdout
+            self.assertIn(f"Build ID: {module['buildId']}", notes)
             files = {file["path"] for file in kdbg.show("artifact", kdbg.artifact_of("small"))["files"]}
             self.assertIn("initramfs.cpio.zst", files)  # what this kernel unpacks best
 

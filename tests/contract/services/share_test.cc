@@ -69,6 +69,23 @@ class ShareBuildTest : public testing::Test {
   Client vera_ = daemon_.As(kVera);
 };
 
+TEST_F(ShareBuildTest, AListNamesNoFilesAndTakesNoBuildIdThatIsNone) {
+  const auto list = [&](const std::string& build_id, v1::ListArtifactsResponse& response) {
+    grpc::ClientContext context;
+    v1::ListArtifactsRequest request;
+    request.set_build_id(build_id);
+    return FromGrpcStatus(alice_.artifacts->ListArtifacts(&context, request, &response));
+  };
+  v1::ListArtifactsResponse all, none;
+  ASSERT_TRUE(list("", all).ok());
+  ASSERT_EQ(all.artifacts_size(), 1);
+  EXPECT_TRUE(all.artifacts(0).files().empty());
+  EXPECT_GT(all.artifacts(0).size_bytes(), 0);
+  ASSERT_TRUE(list("00ddba11", none).ok());
+  EXPECT_TRUE(none.artifacts().empty());
+  EXPECT_EQ(list("vmlinux'", none).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(ShareBuildTest, WhoIsNamedSeesItAndWhatItMadeUntilItIsTakenBack) {
   EXPECT_EQ(SeesBuild(bob_), absl::StatusCode::kNotFound);
   const auto shared = Share(alice_, seeded_.build_id, "bob");

@@ -153,6 +153,21 @@ TEST_F(ArtifactStoreTest, ListsByOwnerKindAndPageNewestFirst) {
   EXPECT_THAT(Ids({.before_sequence = store_->Get(b2)->sequence, .limit = 2}), ElementsAre(b1, a1));
 }
 
+TEST_F(ArtifactStoreTest, ListsThoseWithAFileOfThatBuildIdWhichAnOwnerMaySee) {
+  Artifact kernel = Kernel("alice");
+  kernel.files.front().gnu_build_id = "00ddba11";
+  kernel.is_private = true;
+  const std::string id = Publish(kernel)->id;
+  ASSERT_TRUE(Publish(Kernel("alice", "another")).ok());
+  const auto found = store_->List({.owner = "alice", .gnu_build_id = "00ddba11"}).value();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].id, id);
+  EXPECT_EQ(found[0].FindFile(kernel.files.front().path)->gnu_build_id, "00ddba11");
+  EXPECT_TRUE(store_->List({.owner = "alice", .gnu_build_id = "00ddba12"})->empty());
+  EXPECT_TRUE(
+      store_->List({.owner = "bob", .include_shared = true, .gnu_build_id = "00ddba11"})->empty());
+}
+
 TEST_F(ArtifactStoreTest, PinsHoldAgainstDeleteAndNameTheirHolder) {
   const std::string id = Publish(Kernel("alice"))->id;
   ASSERT_TRUE(Pin(id, "session vm-1").ok());
