@@ -329,8 +329,10 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
   const std::string uri = config.libvirt.uri.empty()
                               ? fmt::format("qemu:///embed?root={}", paths_.libvirt.string())
                               : config.libvirt.uri;
-  KDBG_ASSIGN_OR_RETURN(
-      hypervisor_, vm::LibvirtHypervisor::Open({.uri = uri, .instance = paths_.state.string()}));
+  KDBG_ASSIGN_OR_RETURN(hypervisor_, vm::LibvirtHypervisor::Open(
+                                         {.uri = uri,
+                                          .instance = paths_.state.string(),
+                                          .apparmor_profile = config.libvirt.apparmor_profile}));
   KDBG_ASSIGN_OR_RETURN(watcher_, guest::IoWatcher::Start());
   io_thread_ = std::make_unique<gdb::IoThread>();
   gateway_ = std::make_unique<gdb::Gateway>(*io_thread_);

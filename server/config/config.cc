@@ -237,6 +237,7 @@ absl::Status ReadSession(Section section, Session& session) {
 
 absl::Status ReadLibvirt(Section section, Libvirt& libvirt) {
   section.Read("uri", libvirt.uri);
+  section.Read("apparmor_profile", libvirt.apparmor_profile);
   return section.Finish();
 }
 
@@ -296,6 +297,13 @@ absl::Status CheckTogether(std::string_view file, const Config& config) {
   }
   if (config.tls && config.tls->certificate_lifetime < absl::Hours(1)) {
     return wrong("tls.certificate_lifetime must be \"1h\" or more");
+  }
+  const std::string& uri = config.libvirt.uri;
+  if (!config.libvirt.apparmor_profile.empty() && !uri.empty() && uri.find("/embed") == uri.npos) {
+    return wrong(fmt::format(
+        "libvirt.apparmor_profile is for guests of the embedded hypervisor, and {} is another: "
+        "what confines its guests is in libvirt's own qemu.conf; take one of the two out",
+        uri));
   }
   const auto metrics = ParseTcpAddress(config.metrics.listen);
   if (!config.metrics.listen.empty() && (!metrics || !IsLoopback(*metrics))) {

@@ -94,7 +94,8 @@ struct Session {
 };
 
 struct Libvirt {
-  std::string uri;  // empty: the embedded hypervisor below state_dir
+  std::string uri;               // empty: the embedded hypervisor below state_dir
+  std::string apparmor_profile;  // of its guests; empty: none
 };
 
 // For Prometheus. It knows no callers, so it is for this host only.

@@ -14,11 +14,14 @@ namespace {
 
 // virtlogd is not there, so QEMU gets its log files directly. Control groups would need systemd, or
 // rights that a container lacks; and so would the attributes that remember whose a file was, of
-// files that no domain of ours relabels.
+// files that no domain of ours relabels. Found on a host that also has libvirtd, its AppArmor
+// driver would write a profile for each domain, which only libvirtd may load; confinement.h is
+// ours.
 constexpr std::string_view kQemuConf = R"(# Written by kdbgd at each start.
 stdio_handler = "file"
 cgroup_controllers = []
 remember_owner = 0
+security_driver = "none"
 )";
 
 // libvirt asks again at every step whether its "user" may open /dev/kvm; where only root may, but

@@ -16,6 +16,7 @@
 #include "proto/support/status_macros.h"
 #include "server/host/emulator.h"
 #include "server/observe/log.h"
+#include "server/vm/libvirt/confinement.h"
 #include "server/vm/libvirt/domain_state.h"
 #include "server/vm/libvirt/domain_xml.h"
 #include "server/vm/libvirt/embedded_root.h"
@@ -125,6 +126,11 @@ void QuietLibvirt(const std::optional<std::filesystem::path>& root) {
 absl::StatusOr<std::unique_ptr<LibvirtHypervisor>> LibvirtHypervisor::Open(Options options) {
   const std::optional<std::filesystem::path> root = EmbeddedRoot(options.uri);
   if (root) KDBG_RETURN_IF_ERROR(PrepareEmbeddedRoot(*root));
+  if (!options.apparmor_profile.empty() && !HasAppArmor()) {
+    spdlog::warn("guests run without the AppArmor profile {}: this kernel has no AppArmor",
+                 options.apparmor_profile);
+    options.apparmor_profile.clear();
+  }
   QuietLibvirt(root);
   if (virInitialize() != 0) return LastLibvirtError("starting libvirt");
   KDBG_ASSIGN_OR_RETURN(auto loop, EventLoop::Start());
@@ -353,13 +359,19 @@ absl::Status LibvirtHypervisor::CreatePaused(const DomainSpec& spec) {
     absl::MutexLock lock(&mutex_);
     alive_.insert(spec.name);
   }
-  const DomainHandle domain(virDomainCreateXML(
-      current.get(), xml.c_str(), VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_VALIDATE));
-  if (domain != nullptr) return absl::OkStatus();
-  const absl::Status why = LastLibvirtError(fmt::format("creating {}", spec.name));
+  // An embedded driver starts QEMU from the thread that asks for it.
+  const auto create = [&] {
+    const DomainHandle domain(virDomainCreateXML(
+        current.get(), xml.c_str(), VIR_DOMAIN_START_PAUSED | VIR_DOMAIN_START_VALIDATE));
+    if (domain != nullptr) return absl::OkStatus();
+    return LastLibvirtError(fmt::format("creating {}", spec.name));
+  };
+  absl::Status created =
+      options_.apparmor_profile.empty() ? create() : RunConfined(options_.apparmor_profile, create);
+  if (created.ok()) return created;
   absl::MutexLock lock(&mutex_);
   alive_.erase(spec.name);
-  return why;
+  return created;
 }
 
 absl::Status LibvirtHypervisor::Destroy(std::string_view name) {

@@ -34,6 +34,7 @@ class LibvirtHypervisor final : public Hypervisor {
     std::string uri;
     std::string
         instance;  // tells our domains from those of another kdbgd; the state directory, for one
+    std::string apparmor_profile = {};  // of guests of an embedded driver; empty: none
   };
   // Domains that an earlier run left under the same instance are there again.
   //   UNAVAILABLE  kHypervisorUnavailable

@@ -66,6 +66,14 @@ TEST(ConfigTest, MetricsAreForThisHostOnly) {
   }
 }
 
+TEST(ConfigTest, AProfileIsForGuestsOfTheEmbeddedHypervisor) {
+  const std::string profile = "[libvirt]\napparmor_profile = \"kdbgd-guest\"\n";
+  EXPECT_EQ(MessageOf(profile), "accepted");
+  EXPECT_EQ(MessageOf(profile + "uri = \"qemu:///embed?root=/var/lib/v\"\n"), "accepted");
+  EXPECT_THAT(MessageOf(profile + "uri = \"qemu:///system\"\n"),
+              HasSubstr("libvirt.apparmor_profile is for guests of the embedded hypervisor"));
+}
+
 TEST(ConfigTest, BrokenTomlIsNamedWithItsPlace) {
   EXPECT_THAT(MessageOf("[build\njobs = 1\n"), HasSubstr("kdbgd.toml:1:"));
 }

@@ -59,6 +59,7 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->session.template_memory_mib, defaults.session.template_memory_mib);
   EXPECT_EQ(example->session.warm_memory_mib, defaults.session.warm_memory_mib);
   EXPECT_EQ(example->libvirt.uri, defaults.libvirt.uri);
+  EXPECT_EQ(example->libvirt.apparmor_profile, defaults.libvirt.apparmor_profile);
   EXPECT_EQ(example->metrics.listen, defaults.metrics.listen);
 }
 
