@@ -22,7 +22,14 @@ void AddSessionOptions(CLI::App* command, SessionCreateOptions& options) {
   command->add_option("--on-expiry", options.on_expiry, "end (default), or dump first");
   command->add_flag("--kaslr", options.kaslr, "let the kernel place itself at random");
   command->add_flag("--queue", options.queue, "wait for quota instead of failing");
-  for (const char* later : {"--disk", "--net", "--share"}) {
+  command->add_flag("--net", options.net, "a network of its own, from which it reaches nothing");
+  command
+      ->add_option(
+          "--forward", options.forwards,
+          "port of the guest that the server's host can reach; more than once; means --net")
+      ->check(CLI::Range(1, 65535))
+      ->type_name("PORT");
+  for (const char* later : {"--disk", "--share"}) {
     command
         ->add_flag_function(
             later,
@@ -87,7 +94,8 @@ void AddSession(Grammar& grammar) {
       grammar.Command(noun, "create", "boot a kernel and stop where it can be debugged",
                       "  kdbgctl session create\n"
                       "  kdbgctl session create --kernel kasan --memory 1G --stop-at shell\n"
-                      "  kdbgctl session create --stop-at vfs_read --append 'loglevel=8'\n",
+                      "  kdbgctl session create --stop-at vfs_read --append 'loglevel=8'\n"
+                      "  kdbgctl session create --stop-at none --forward 22\n",
                       [=](Context& context) { return SessionCreate(context, *create); });
   create_command->add_option("--kernel", create->kernel, "build id or name; default your newest");
   AddSessionOptions(create_command, *create);

@@ -24,6 +24,8 @@
 namespace kdbg::client {
 
 inline constexpr absl::Duration kUnaryDeadline = absl::Seconds(30);
+// Of one that copies a guest's memory, perhaps after others.
+inline constexpr absl::Duration kCopyDeadline = absl::Hours(1);
 
 class Server {
  public:

@@ -36,9 +36,9 @@ class Context {
   template <typename Service, typename Request, typename Response>
   absl::StatusOr<Response> Call(grpc::Status (Service::Stub::*method)(grpc::ClientContext*,
                                                                       const Request&, Response*),
-                                const Request& request) {
+                                const Request& request, absl::Duration deadline = kUnaryDeadline) {
     KDBG_ASSIGN_OR_RETURN(Server * server, this->server());
-    return server->Call<Service>(method, request);
+    return server->Call<Service>(method, request, deadline);
   }
 
   // All pages of a list as one answer.

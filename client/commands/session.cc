@@ -66,6 +66,18 @@ std::string Orders(const v1::Session& session) {
   return text;
 }
 
+std::string Network(const v1::Session& session) {
+  if (!session.has_network()) return "";
+  if (session.network().forwards().empty()) return "of its own, nothing forwarded";
+  std::string text;
+  for (const v1::Network::Forward& forward : session.network().forwards()) {
+    if (!text.empty()) text += ", ";
+    if (forward.port() != 0) text += fmt::format("{}:{} to ", forward.host(), forward.port());
+    text += fmt::format("its port {}", forward.guest_port());
+  }
+  return text;
+}
+
 template <typename Request>
 CommandEnd ChangeAndShow(Context& context,
                          grpc::Status (v1::SessionService::Stub::*method)(grpc::ClientContext*,
@@ -98,6 +110,7 @@ Details SessionDetails(const v1::Session& session) {
                                           ShortName(session.initramfs_artifact()))},
           {"Guest", fmt::format("{} CPUs, {} MiB, {}", shape.vcpu_count(), shape.memory_mib(),
                                 session.accelerator())},
+          {"Network", Network(session)},
           {"Saved state", ShortName(session.saved_state())},
           {"Command line", session.command_line()},
           {"By itself", Orders(session)},

@@ -21,6 +21,8 @@ struct SessionCreateOptions {
   std::string ttl;
   std::string on_panic;   // "stay", "dump", "reset"
   std::string on_expiry;  // "end", "dump"
+  bool net = false;
+  std::vector<int> forwards;  // the guest's ports
   bool kaslr = false;
   bool no_wait = false;
   bool queue = false;

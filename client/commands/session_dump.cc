@@ -22,9 +22,9 @@ CommandEnd SessionDump(Context& context, const SessionDumpOptions& options) {
   KDBG_ASSIGN_OR_RETURN(const v1::DumpSessionRequest::Format format, FormatOf(options.format));
   request.set_format(format);
   KDBG_ASSIGN_OR_RETURN(*request.mutable_name(), SessionName(options.session));
-  KDBG_ASSIGN_OR_RETURN(
-      const v1::Artifact dump,
-      context.Call<v1::SessionService>(&v1::SessionService::Stub::DumpSession, request));
+  KDBG_ASSIGN_OR_RETURN(const v1::Artifact dump,
+                        context.Call<v1::SessionService>(&v1::SessionService::Stub::DumpSession,
+                                                         request, kCopyDeadline));
   const std::string id = ShortName(dump.name());
   if (!options.destination.empty()) {
     return ArtifactGet(

@@ -11,9 +11,9 @@ namespace kdbg::client {
 CommandEnd SessionSave(Context& context, const std::string& session) {
   v1::SaveSessionRequest request;
   KDBG_ASSIGN_OR_RETURN(*request.mutable_name(), SessionName(session));
-  KDBG_ASSIGN_OR_RETURN(
-      const v1::Artifact saved,
-      context.Call<v1::SessionService>(&v1::SessionService::Stub::SaveSession, request));
+  KDBG_ASSIGN_OR_RETURN(const v1::Artifact saved,
+                        context.Call<v1::SessionService>(&v1::SessionService::Stub::SaveSession,
+                                                         request, kCopyDeadline));
   context.output().Resource(saved, saved.name(), ArtifactDetails(saved));
   if (context.output().format() == Format::kTable) {
     context.output().Note(fmt::format("next: kdbgctl session restore {}", ShortName(saved.name())));

@@ -65,6 +65,10 @@ absl::StatusOr<v1::Session> Describe(Context& context, const SessionCreateOption
     KDBG_ASSIGN_OR_RETURN(const absl::Duration ttl, ParseTtl(options.ttl));
     *session.mutable_ttl() = ToProto(ttl);
   }
+  if (options.net) session.mutable_network();
+  for (const int port : options.forwards) {
+    session.mutable_network()->add_forwards()->set_guest_port(port);
+  }
   KDBG_RETURN_IF_ERROR(SetOrders(options, session));
   SetStopPoint(options.stop_at, session);
   session.set_kernel_arguments(options.append);

@@ -26,6 +26,10 @@ mdev -s 2>/dev/null
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts 2>/dev/null
 hostname kdbg 2>/dev/null
+if [ -e /sys/class/net/eth0 ]; then
+  ifconfig lo up
+  ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+fi
 read -r up idle < /proc/uptime
 echo "Boot took $up seconds"
 echo "kdbg: userspace is up"

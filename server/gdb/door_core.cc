@@ -146,7 +146,7 @@ void DoorCore::Decide(Waiting waiting) {
 }
 
 void DoorCore::AskAgain() {
-  if (closed_ || !holder_) return;
+  if (closed_ || !holder_ || cleaning_) return;
   const absl::Status admitted = policy_->Admit(holder_->attachment());
   // Any other refusal is for those who come.
   if (!absl::IsPermissionDenied(admitted)) return;

@@ -328,7 +328,7 @@ asio::awaitable<std::string> Foresight::PlantBreakpoints() {
 
 asio::awaitable<void> Foresight::LiftBreakpoints() {
   for (const std::string& breakpoint : std::set(breakpoints_)) {
-    co_await AskStub("z0," + breakpoint);
+    (void)co_await AskStub("z0," + breakpoint);
   }
 }
 

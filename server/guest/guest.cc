@@ -87,6 +87,7 @@ vm::DomainSpec ToDomainSpec(const GuestSpec& spec) {
           .gdb_socket = StubSocketPath(spec.directory),
           .run_as = spec.run_as,
           .memory_file = spec.memory_file,
+          .network = spec.network,
           .beginning = vm::Beginning::kReset,
           .priority = spec.priority};
 }

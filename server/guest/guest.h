@@ -74,6 +74,7 @@ struct GuestSpec {
   std::filesystem::path directory;  // the guest's own: made by Create, emptied by Destroy
   std::optional<vm::MemoryFile> memory_file = std::nullopt;  // absent: memory of its own
   vm::Priority priority = vm::Priority::kNormal;
+  std::optional<vm::UserNetwork> network = std::nullopt;  // absent: no network device
 };
 
 // A machine at rest, from which any number of guests of its shape can go on.

@@ -1,6 +1,9 @@
 #include "server/service/convert_session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -17,6 +20,7 @@ namespace {
 constexpr std::size_t kMaxArgumentBytes = 1024;
 constexpr std::size_t kMaxSymbolBytes = 512;
 constexpr std::size_t kMaxUserBytes = 256;
+constexpr int kMaxForwards = 8;
 
 v1::Session::State StateOf(session::SessionState state) {
   switch (state) {
@@ -152,6 +156,18 @@ void SetLife(const session::SessionRecord& record, v1::Session* message) {
   if (record.end_time) Set(*record.end_time, message->mutable_end_time());
 }
 
+v1::Network NetworkOf(const vm::UserNetwork& network) {
+  v1::Network message;
+  for (const vm::PortForward& forward : network.forwards) {
+    v1::Network::Forward& shown = *message.add_forwards();
+    shown.set_guest_port(forward.guest_port);
+    if (forward.host_port == 0) continue;  // it has not started
+    shown.set_host("127.0.0.1");
+    shown.set_port(forward.host_port);
+  }
+  return message;
+}
+
 void SetInputs(const session::SessionRequest& request, v1::Session* message) {
   if (!request.kernel_build.empty()) {
     message->set_kernel(ResourceName(kBuilds, request.kernel_build));
@@ -167,6 +183,7 @@ void SetInputs(const session::SessionRequest& request, v1::Session* message) {
   }
   *message->mutable_stop_point() = StopPointOf(request.stop);
   message->set_kernel_arguments(ValidUtf8(request.kernel_arguments));
+  if (request.network) *message->mutable_network() = NetworkOf(*request.network);
   message->set_on_panic(OnPanicOf(request.on_panic));
   message->set_on_expiry(OnExpiryOf(request.on_expiry));
   if (request.ttl) Set(*request.ttl, message->mutable_ttl());
@@ -218,6 +235,29 @@ absl::StatusOr<session::StopChoice> StopFrom(const v1::StopPoint& point) {
       break;
   }
   return session::SymbolStop{};
+}
+
+absl::StatusOr<vm::UserNetwork> NetworkFrom(const v1::Network& network) {
+  if (network.forwards_size() > kMaxForwards) {
+    return InvalidField(
+        "session.network.forwards", std::to_string(network.forwards_size()),
+        fmt::format("a session forwards at most {} ports: ask for fewer", kMaxForwards));
+  }
+  vm::UserNetwork result;
+  std::set<int> seen;
+  for (const v1::Network::Forward& forward : network.forwards()) {
+    const int port = forward.guest_port();
+    if (port < 1 || port > 65535) {
+      return InvalidField("session.network.forwards.guest_port", std::to_string(port),
+                          "a port of the guest is between 1 and 65535");
+    }
+    if (!seen.insert(port).second) {
+      return InvalidField("session.network.forwards.guest_port", std::to_string(port),
+                          fmt::format("port {} is forwarded twice: name it once", port));
+    }
+    result.forwards.push_back({.guest_port = port, .host_port = 0});
+  }
+  return result;
 }
 
 absl::StatusOr<session::AcceleratorChoice> AcceleratorFrom(v1::GuestShape::Accelerator choice) {
@@ -338,6 +378,9 @@ absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest
   KDBG_RETURN_IF_ERROR(
       CheckSize("session.kernel_arguments", wanted.kernel_arguments().size(), kMaxArgumentBytes));
   result.kernel_arguments = wanted.kernel_arguments();
+  if (wanted.has_network()) {
+    KDBG_ASSIGN_OR_RETURN(result.network, NetworkFrom(wanted.network()));
+  }
   KDBG_ASSIGN_OR_RETURN(result.on_panic, OnPanicFrom(wanted.on_panic()));
   KDBG_ASSIGN_OR_RETURN(result.on_expiry, OnExpiryFrom(wanted.on_expiry()));
   if (wanted.has_ttl()) {

@@ -204,6 +204,7 @@ grpc::ServerUnaryReactor* ServerServiceImpl::Drain(Context* context,
                                           "brief",
                                           kLongestReason));
         }
+        absl::MutexLock lock(&drain_mutex_);
         gate_.SetClosed(request->reason());
         sessions_.SetHeld(true);
         builds_.SetHeld(request->running() == v1::DrainRequest::REQUEUE);
@@ -215,6 +216,7 @@ grpc::ServerUnaryReactor* ServerServiceImpl::Undrain(Context* context, const v1:
                                                      v1::DrainReport* response) {
   return RunUnary(gate_, context, Rpc("ServerService/Undrain"), [this, response](Call& call) {
     KDBG_RETURN_IF_ERROR(call.CheckCollection());
+    absl::MutexLock lock(&drain_mutex_);
     sessions_.SetHeld(false);
     builds_.SetHeld(false);
     gate_.SetClosed(std::nullopt);

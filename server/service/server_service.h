@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "kdbg/v1/server_service.grpc.pb.h"
 #include "server/base/clock.h"
@@ -58,6 +59,7 @@ class ServerServiceImpl final : public v1::ServerService::CallbackService {
   absl::Status ReportDrain(v1::DrainReport* report) const;
 
   CallGate& gate_;
+  absl::Mutex drain_mutex_;  // so that the last one counts in all it does
   const ServerFacts facts_;
   build::Builds& builds_;
   session::Sessions& sessions_;

@@ -113,6 +113,19 @@ absl::StatusOr<std::filesystem::path> InitramfsOf(const store::Artifact& kernel,
   return BlobOf(initramfs, store::kInitramfsFile, blobs);
 }
 
+// What the kernel was built before this was noted of is not known, and so not refused.
+absl::Status CheckNetwork(const SessionRequest& request, const store::Artifact& kernel) {
+  const auto drives = kernel.attributes.find(store::kDrivesAttribute);
+  if (!request.network || drives == kernel.attributes.end() || drives->second == "net") {
+    return absl::OkStatus();
+  }
+  return Unfit(Reason::kWrongState,
+               fmt::format("artifacts/{} has no driver for the network device: build the kernel "
+                           "with CONFIG_VIRTIO_NET, CONFIG_VIRTIO_PCI and CONFIG_INET, or create "
+                           "the session without a network",
+                           kernel.id));
+}
+
 absl::Status CheckKinds(const store::Artifact& kernel, const store::Artifact* initramfs) {
   if (kernel.kind != store::ArtifactKind::kKernel) {
     return InvalidField("kernel", kernel.id,
@@ -148,6 +161,7 @@ absl::StatusOr<Admitted> Admit(const SessionRequest& request, const store::Artif
   admitted.request = request;
   KDBG_RETURN_IF_ERROR(FillShape(admitted.request, limits));
   KDBG_RETURN_IF_ERROR(CheckKinds(kernel, initramfs));
+  KDBG_RETURN_IF_ERROR(CheckNetwork(request, kernel));
   admitted.ttl = request.ttl.value_or(limits.default_ttl);
   if (admitted.ttl <= absl::ZeroDuration() || admitted.ttl > limits.maximum_ttl) {
     return InvalidField("ttl", absl::FormatDuration(admitted.ttl),

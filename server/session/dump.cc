@@ -24,6 +24,7 @@ constexpr char kSymbolsFile[] = "vmlinux";
 absl::StatusOr<store::Artifact> DumpMemory(LiveSession& session, std::string_view owner,
                                            vm::DumpFormat format, const Sessions::Parts& parts) {
   const SessionRecord record = session.Snapshot();
+  const std::shared_ptr<const void> use = session.Use();
   KDBG_ASSIGN_OR_RETURN(const store::Artifact kernel,
                         parts.artifacts.Get(record.request.kernel_artifact));
   KDBG_ASSIGN_OR_RETURN(const CopyRoom::Place place,

@@ -48,7 +48,7 @@ void LiveSession::CloseDoor(std::shared_ptr<gdb::Door> door) {
 
 LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limits,
                          TemplatePool& templates, WarmPool& warm_guests, SessionRecord record,
-                         Admitted admitted, std::optional<gdb::ReservedPort> port, Changed changed)
+                         Admitted admitted, SessionPorts ports, Changed changed)
     : parts_(parts),
       limits_(limits),
       templates_(templates),
@@ -57,7 +57,8 @@ LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limi
       changed_(std::move(changed)),
       admission_(parts.uid_of, limits.gdb_peers),
       record_(std::move(record)),
-      port_(std::move(port)) {
+      port_(std::move(ports.gdb)),
+      forward_ports_(std::move(ports.forwards)) {
   admission_.Know(record_);
 }
 
@@ -325,6 +326,7 @@ void LiveSession::TearDown(std::string_view reason) {
   }
   guest.reset();
   clone_mark_ = nullptr;
+  forward_ports_.clear();
   Update(Keep::kStored, [&](SessionRecord& record) {
     if (!failed) record.state = SessionState::kEnded;
     record.end_time = parts_.clock.Now();
@@ -424,13 +426,12 @@ void LiveSession::OnGuestEvent(const guest::GuestEvent& event) {
 }
 
 absl::Status LiveSession::Admit(const gdb::Attachment& client) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (copying_) return NotNow("be debugged");
+  if (absl::Status admitted = admission_.Admit(client); !admitted.ok()) {
+    TellVisit(client, admitted);
+    return admitted;
   }
-  absl::Status admitted = admission_.Admit(client);
-  if (!admitted.ok()) TellVisit(client, admitted);
-  return admitted;
+  absl::MutexLock lock(&mutex_);
+  return copying_ ? NotNow("be debugged") : absl::OkStatus();
 }
 
 void LiveSession::Attached(const gdb::Attachment& client) {

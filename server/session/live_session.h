@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
@@ -26,6 +27,7 @@
 #include "server/session/gdb_admission.h"
 #include "server/session/made_guest.h"
 #include "server/session/monitor.h"
+#include "server/session/port_range.h"
 #include "server/session/session_parts.h"
 #include "server/session/session_record.h"
 #include "server/session/template_pool.h"
@@ -37,11 +39,11 @@ class LiveSession final : public gdb::ClientPolicy {
  public:
   using Changed = std::function<void(const SessionRecord&)>;
 
-  // `port` may be missing for one that begins with its end. `changed` is called after each change,
-  // one call at a time, in their order; it must not change the session.
+  // The gdb port may be missing for one that begins with its end. `changed` is called after each
+  // change, one call at a time, in their order; it must not change the session.
   LiveSession(const Sessions::Parts& parts, const SessionLimits& limits, TemplatePool& templates,
-              WarmPool& warm_guests, SessionRecord record, Admitted admitted,
-              std::optional<gdb::ReservedPort> port, Changed changed);
+              WarmPool& warm_guests, SessionRecord record, Admitted admitted, SessionPorts ports,
+              Changed changed);
   // Leaves, unless it has ended.
   ~LiveSession() override;
 
@@ -169,6 +171,7 @@ class LiveSession final : public gdb::ClientPolicy {
   std::shared_ptr<guest::Guest> guest_ ABSL_GUARDED_BY(mutex_);
   // Of its own thread.
   TemplatePool::CloneMark clone_mark_;
+  std::vector<PortRange::Promise> forward_ports_;  // as long as there is a machine
   std::optional<MadeGuest> assigned_;
   std::shared_ptr<gdb::Door> door_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<guest::ConsoleLog> console_ ABSL_GUARDED_BY(mutex_);

@@ -13,16 +13,18 @@
 namespace kdbg::session {
 
 absl::StatusOr<SessionRecord> LiveSession::Renew(absl::Duration ttl) {
-  {
-    absl::MutexLock lock(&mutex_);
-    if (!end_reason_.empty() || expired_) return NotNow("be renewed");
-  }
+  bool renewed = false;
   Update(Keep::kStored, [&](SessionRecord& record) {
+    absl::MutexLock lock(&mutex_);
+    renewed = end_reason_.empty() && !expired_;
+    if (!renewed) return;
     record.expires_soon = false;
     record.expire_time = parts_.clock.Now() + ttl;
     record.expire_monotonic = parts_.clock.Monotonic() + ttl;
   });
-  return Snapshot();
+  absl::MutexLock lock(&mutex_);
+  if (!renewed) return NotNow("be renewed");
+  return record_;
 }
 
 absl::StatusOr<SessionRecord> LiveSession::Share(const SessionShare& share) {
@@ -88,7 +90,7 @@ absl::Status LiveSession::BeginReset(AskedBy who) {
     accepted = (record.state == SessionState::kReady || record.state == SessionState::kCrashed) &&
                (who == AskedBy::kGdb || record.gdb_holder.empty());
     absl::MutexLock lock(&mutex_);
-    accepted = accepted && !copying_;
+    accepted = accepted && !copying_ && !expired_;
     if (!accepted) return;
     record.state = SessionState::kBooting;
     record.failure.reset();
@@ -151,7 +153,7 @@ absl::Status LiveSession::WhileHalted(absl::FunctionRef<absl::Status(guest::Gues
 
 absl::Status LiveSession::NotNow(std::string_view what) const {
   const std::string state(ToString(record_.state));
-  if (expired_) {
+  if (expired_ && end_reason_.empty()) {
     return MakeError(
         absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
         fmt::format("sessions/{} cannot {}: its lease has run out, and it ends when its "

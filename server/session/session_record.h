@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "server/vm/hypervisor.h"
 
 namespace kdbg::session {
 
@@ -82,6 +83,7 @@ struct SessionRequest {
   bool randomize_base = false;
   StopChoice stop;
   std::string kernel_arguments;
+  std::optional<vm::UserNetwork> network;  // its host ports: 0 until it starts
   OnPanic on_panic = OnPanic::kStay;
   OnExpiry on_expiry = OnExpiry::kEnd;
   std::optional<absl::Duration> ttl;

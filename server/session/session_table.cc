@@ -81,6 +81,16 @@ ALTER TABLE sessions ADD COLUMN last_dump TEXT NOT NULL DEFAULT '';
 ALTER TABLE sessions ADD COLUMN dump_failure TEXT NOT NULL DEFAULT '';
 )";
 
+constexpr std::string_view kAddNetwork = R"(
+ALTER TABLE sessions ADD COLUMN has_network INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE session_forwards (
+  session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+  guest_port INTEGER NOT NULL,
+  host_port INTEGER NOT NULL,
+  PRIMARY KEY (session, guest_port)
+) WITHOUT ROWID;
+)";
+
 constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 1, .sql = kCreate},
     {.module = "session", .version = 2, .sql = kAddExpiry},
@@ -88,6 +98,7 @@ constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 4, .sql = kAddOrigin},
     {.module = "session", .version = 5, .sql = kAddSavedState},
     {.module = "session", .version = 6, .sql = kAddOrders},
+    {.module = "session", .version = 7, .sql = kAddNetwork},
 };
 
 constexpr std::string_view kColumns =
@@ -97,7 +108,7 @@ constexpr std::string_view kColumns =
     "failure_fault, failure_reason, failure_message, failure_excerpt, stopped_at, end_reason, "
     "console_size, ready_time, expire_time, end_time, create_us, boot_us, "
     "expire_monotonic_us, origin, template_key, saved_state, on_panic, on_expiry, "
-    "last_dump, dump_failure";
+    "last_dump, dump_failure, has_network";
 
 std::string SymbolOf(const StopChoice& stop) {
   const auto* symbol = std::get_if<SymbolStop>(&stop);
@@ -166,7 +177,32 @@ SessionRecord FromRow(const state::Row& row) {
   record.request.on_expiry = row.As<OnExpiry>(column++);
   record.last_dump = row.Text(column++);
   record.dump_failure = row.Text(column++);
+  if (row.Integer(column++) != 0) record.request.network.emplace();
   return record;
+}
+
+absl::Status LoadForwards(state::Transaction& transaction, SessionRecord& record) {
+  if (!record.request.network) return absl::OkStatus();
+  return transaction.Query(
+      "SELECT guest_port, host_port FROM session_forwards WHERE session = ? ORDER BY guest_port",
+      record.id, [&](const state::Row& row) {
+        record.request.network->forwards.push_back({.guest_port = static_cast<int>(row.Integer(0)),
+                                                    .host_port = static_cast<int>(row.Integer(1))});
+        return absl::OkStatus();
+      });
+}
+
+absl::Status StoreForwards(state::Transaction& transaction, const SessionRecord& record) {
+  if (!record.request.network) return absl::OkStatus();
+  for (const vm::PortForward& forward : record.request.network->forwards) {
+    KDBG_RETURN_IF_ERROR(
+        transaction
+            .Execute("INSERT OR REPLACE INTO session_forwards (session, guest_port, host_port) "
+                     "VALUES (?, ?, ?)",
+                     record.id, forward.guest_port, forward.host_port)
+            .status());
+  }
+  return absl::OkStatus();
 }
 
 template <typename... Args>
@@ -179,6 +215,7 @@ absl::StatusOr<std::vector<SessionRecord>> Load(state::Transaction& transaction,
                                            return absl::OkStatus();
                                          }));
   for (SessionRecord& record : records) {
+    KDBG_RETURN_IF_ERROR(LoadForwards(transaction, record));
     KDBG_RETURN_IF_ERROR(transaction.Query(
         "SELECT user, access FROM session_shares WHERE session = ? ORDER BY user", record.id,
         [&](const state::Row& row) {
@@ -216,16 +253,19 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
               "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
               "command_line, accelerator, create_time, state, stopped_at, end_reason, "
               "console_size, expire_time, expire_monotonic_us, create_us, boot_us, request_id, "
-              "saved_state, on_panic, on_expiry) "
-              "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?,?,?)",
+              "saved_state, on_panic, on_expiry, has_network) "
+              "VALUES "
+              "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?,?,?,?)",
               record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
               request.kernel_build, request.initramfs_build, request.vcpu_count, request.memory_mib,
               request.accelerator, request.randomize_base, request.stop.index(),
               SymbolOf(request.stop), request.kernel_arguments, record.gdb_host, record.gdb_port,
               record.command_line, record.accelerator, record.create_time, record.state,
               record.expire_time, absl::ToInt64Microseconds(record.expire_monotonic),
-              request.request_id, request.saved_state, request.on_panic, request.on_expiry)
+              request.request_id, request.saved_state, request.on_panic, request.on_expiry,
+              request.network.has_value())
           .status());
+  KDBG_RETURN_IF_ERROR(StoreForwards(transaction, record));
   return transaction.Query("SELECT sequence FROM sessions WHERE id = ?", record.id,
                            [&](const state::Row& row) {
                              record.sequence = row.Integer(0);
@@ -249,6 +289,7 @@ absl::Status UpdateSession(state::Transaction& transaction, const SessionRecord&
                    record.template_key, record.last_dump, record.dump_failure, record.id)
           .status());
   KDBG_RETURN_IF_ERROR(StoreShares(transaction, record));
+  KDBG_RETURN_IF_ERROR(StoreForwards(transaction, record));
   if (!record.failure) return absl::OkStatus();
   return transaction
       .Execute(

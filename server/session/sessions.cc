@@ -122,6 +122,7 @@ absl::Status Sessions::Impl::NameGuest(const SessionRecord& record, guest::Guest
   guest->id = record.id;
   guest->owner = record.owner;
   guest->directory = parts_.guests_directory / record.id;
+  guest->network = record.request.network;
   KDBG_ASSIGN_OR_RETURN(guest->run_as, parts_.guest_identity(record.owner));
   return absl::OkStatus();
 }
@@ -175,6 +176,9 @@ void Sessions::Impl::OnLeaseEnding(const std::string& id) {
 void Sessions::Impl::OnLeaseEnd(const std::string& id) {
   const auto session = Live(id);
   if (!session.ok()) return;
+  // It may have been renewed while we were told.
+  const absl::Duration left = (*session)->Snapshot().expire_monotonic - parts_.clock.Monotonic();
+  if (left > absl::ZeroDuration()) return leases_.Set(id, left);
   if (const absl::Duration more = MoreByUse(**session); more > absl::ZeroDuration()) {
     // Before anybody can see the new end, so that it is one by then.
     leases_.Set(id, more);

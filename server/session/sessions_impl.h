@@ -76,7 +76,7 @@ class Sessions::Impl {
 
   absl::StatusOr<Admitted> AdmitRequest(const SessionRequest& request) const;
   absl::Status AdmitSaved(Admitted* admitted) const;  // save.cc
-  // Whose the guest is and where it lives; what it is made of is Admit's.
+  // Whose the guest is, where it lives and which ports it has; what it is made of is Admit's.
   absl::Status NameGuest(const SessionRecord& record, guest::GuestSpec* guest) const;
   void Hold(const std::shared_ptr<LiveSession>& session, const SessionRecord& record,
             LiveSession::Begin begin);
@@ -93,6 +93,8 @@ class Sessions::Impl {
                                             IfFull if_full);
   absl::Status Start(SessionRecord& record, Admitted admitted)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(admission_mutex_);
+  // A gdb port, and one for each forward of its network; they are in the record then.
+  absl::StatusOr<SessionPorts> TakePorts(SessionRecord& record) const;
   absl::Status Store(SessionRecord& record);
   void StartWhoCan() ABSL_EXCLUSIVE_LOCKS_REQUIRED(admission_mutex_);
   void EndWaiting(SessionRecord record, std::string_view reason,
@@ -105,6 +107,8 @@ class Sessions::Impl {
   // take_over.cc
   void TakeOver(SessionRecord record);
   void WaitAgain(SessionRecord record);
+  // What its network promises to the outside.
+  std::vector<PortRange::Promise> KeepForwards(const SessionRecord& record) const;
   // The port it had, or another if something else has that now.
   absl::StatusOr<gdb::ReservedPort> KeepPort(SessionRecord* record) const;
   void RemoveStrays(const std::set<std::string>& known);

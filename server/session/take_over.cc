@@ -57,10 +57,10 @@ void Sessions::Impl::TakeOver(SessionRecord record) {
     }
   }
   if (absl::Status named = NameGuest(record, &admitted.guest); !named.ok()) give_up(named);
-  std::optional<gdb::ReservedPort> port;
+  SessionPorts ports{.gdb = std::nullopt, .forwards = KeepForwards(record)};
   if (begin != Begin::kEnd) {
     if (auto kept = KeepPort(&record); kept.ok()) {
-      port = *std::move(kept);
+      ports.gdb = *std::move(kept);
     } else {
       give_up(kept.status());
     }
@@ -70,7 +70,7 @@ void Sessions::Impl::TakeOver(SessionRecord record) {
                : begin == Begin::kBootAgain ? "boots again"
                                             : "is ended");
   auto session = std::make_shared<LiveSession>(
-      parts_, limits_, templates_, warm_guests_, record, std::move(admitted), std::move(port),
+      parts_, limits_, templates_, warm_guests_, record, std::move(admitted), std::move(ports),
       [this](const SessionRecord& changed) { OnChange(changed); });
   if (begin == Begin::kEnd) session->End(end_reason);
   Hold(session, record, begin);
@@ -102,6 +102,15 @@ absl::StatusOr<gdb::ReservedPort> Sessions::Impl::KeepPort(SessionRecord* record
                record->gdb_port, other.port());
   record->gdb_port = other.port();
   return other;
+}
+
+std::vector<PortRange::Promise> Sessions::Impl::KeepForwards(const SessionRecord& record) const {
+  std::vector<PortRange::Promise> kept;
+  if (!record.request.network) return kept;
+  for (const vm::PortForward& forward : record.request.network->forwards) {
+    kept.push_back(ports_.Keep(forward.host_port));
+  }
+  return kept;
 }
 
 // Machines of ours and directories that no session has: what a daemon left that was killed between

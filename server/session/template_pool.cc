@@ -37,11 +37,11 @@ TemplatePool::~TemplatePool() {
 
 std::optional<std::string> TemplatePool::KeyOf(const guest::GuestSpec& guest,
                                                const guest::StopPoint& stop) const {
-  // One moment for all clones; one that is not had by making the machine; and an address that is
-  // random is so for each.
+  // One moment for all clones; one that is not had by making the machine; an address that is random
+  // is so for each; and a network has ports of its own.
   if (guest.memory_mib > settings_.memory_mib || !guest::CanBeCloned(stop) ||
       std::holds_alternative<guest::StopAtReset>(stop) ||
-      guest.base_address == guest::BaseAddress::kRandomized) {
+      guest.base_address == guest::BaseAddress::kRandomized || guest.network) {
     return std::nullopt;
   }
   const absl::StatusOr<std::string> emulator = host_.hypervisor.EmulatorVersion(guest.architecture);

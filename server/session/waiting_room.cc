@@ -87,19 +87,29 @@ absl::Status Sessions::Impl::Store(SessionRecord& record) {
   });
 }
 
+absl::StatusOr<SessionPorts> Sessions::Impl::TakePorts(SessionRecord& record) const {
+  SessionPorts ports;
+  KDBG_ASSIGN_OR_RETURN(ports.gdb, ports_.Take());
+  record.gdb_port = ports.gdb->port();
+  if (!record.request.network) return ports;
+  for (vm::PortForward& forward : record.request.network->forwards) {
+    KDBG_ASSIGN_OR_RETURN(const PortRange::Promise promised, ports_.PromiseLoopback());
+    forward.host_port = *promised;
+    ports.forwards.push_back(promised);
+  }
+  return ports;
+}
+
 absl::Status Sessions::Impl::Start(SessionRecord& record, Admitted admitted) {
-  KDBG_ASSIGN_OR_RETURN(gdb::ReservedPort port, ports_.Take());
+  KDBG_ASSIGN_OR_RETURN(SessionPorts ports, TakePorts(record));
   std::optional<MadeGuest> warm;
   if (record.sequence == 0 && !admitted.saved) {  // nobody knows its name yet
     warm = warm_guests_.Take(admitted.guest, admitted.stop);
   }
-  if (warm) {
-    record.id = warm->guest->spec().id;
-    KDBG_RETURN_IF_ERROR(NameGuest(record, &admitted.guest));
-  }
+  if (warm) record.id = warm->guest->spec().id;
+  KDBG_RETURN_IF_ERROR(NameGuest(record, &admitted.guest));
   record.state = SessionState::kCreating;
   record.queue_place = 0;
-  record.gdb_port = port.port();
   record.expire_time = parts_.clock.Now() + admitted.ttl;
   record.expire_monotonic = parts_.clock.Monotonic() + admitted.ttl;
   if (absl::Status stored = Store(record); !stored.ok()) {
@@ -107,7 +117,7 @@ absl::Status Sessions::Impl::Start(SessionRecord& record, Admitted admitted) {
     return stored;
   }
   auto session = std::make_shared<LiveSession>(
-      parts_, limits_, templates_, warm_guests_, record, std::move(admitted), std::move(port),
+      parts_, limits_, templates_, warm_guests_, record, std::move(admitted), std::move(ports),
       [this](const SessionRecord& changed) { OnChange(changed); });
   if (warm) session->Assign(*std::move(warm));
   Hold(session, record, LiveSession::Begin::kBoot);

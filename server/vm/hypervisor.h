@@ -42,6 +42,18 @@ struct MemoryFile {
   Access access = Access::kPrivate;
 };
 
+// A TCP port of the host's loopback, listened on by QEMU, that leads to one of the guest's.
+struct PortForward {
+  int guest_port = 0;
+  int host_port = 0;
+};
+
+// A network of the guest's own in its QEMU, restricted: nothing leaves it, to the host neither, but
+// the answers on connections that came in by `forwards`. The guest is 10.0.2.15, also by DHCP.
+struct UserNetwork {
+  std::vector<PortForward> forwards;
+};
+
 // What a machine begins with: a reset, or the state that LoadState brings.
 enum class Beginning { kReset, kLoadedState };
 
@@ -71,6 +83,7 @@ struct DomainSpec {
   std::filesystem::path gdb_socket;      // in a directory that the guest's uid can write to
   std::optional<host::Identity> run_as;  // absent: the hypervisor's own choice
   std::optional<MemoryFile> memory_file = std::nullopt;  // absent: memory of its own
+  std::optional<UserNetwork> network = std::nullopt;     // absent: no network device
   Beginning beginning = Beginning::kReset;
   Priority priority = Priority::kNormal;
 };

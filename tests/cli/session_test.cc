@@ -79,6 +79,27 @@ TEST_F(SessionTest, WhatItIsToDoByItselfIsSentAndShown) {
   EXPECT_THAT(wrong.err, HasSubstr("--on-panic reboot: write stay, dump or reset"));
 }
 
+TEST_F(SessionTest, ANetworkIsAskedForAndItsForwardsAreShown) {
+  AddSession({});
+  ASSERT_EQ(Run({"session", "create", "--net"}).exit_code, 0);
+  EXPECT_TRUE(state().created_sessions.back().session().has_network());
+  ASSERT_EQ(Run({"session", "create", "--forward", "22", "--forward", "80"}).exit_code, 0);
+  const v1::Session sent = state().created_sessions.back().session();
+  ASSERT_EQ(sent.network().forwards_size(), 2);
+  EXPECT_EQ(sent.network().forwards(1).guest_port(), 80);
+  v1::Session& session = state().sessions["sessions/s-1"];
+  *session.mutable_network() = sent.network();
+  session.mutable_network()->mutable_forwards(0)->set_host("127.0.0.1");
+  session.mutable_network()->mutable_forwards(0)->set_port(21003);
+  EXPECT_THAT(Run({"session", "show", "s-1"}).out,
+              HasSubstr("127.0.0.1:21003 to its port 22, its port 80"));
+  ASSERT_EQ(Run({"session", "create"}).exit_code, 0);
+  EXPECT_FALSE(state().created_sessions.back().session().has_network());
+  for (const char* wrong : {"0", "65536", "22:22", "ssh"}) {
+    EXPECT_EQ(Run({"session", "create", "--forward", wrong}).exit_code, 2) << wrong;
+  }
+}
+
 TEST_F(SessionTest, ResetWaitsUntilItIsReady) {
   AddSession({});
   const CliResult result = Run({"-o", "json", "session", "reset", "s-1"});
@@ -445,13 +466,17 @@ class DebuginfodTest : public CliTest {
     EXPECT_GT(::read(read_end.get(), url, sizeof url - 1), 0);
     url_ = std::string(url, std::strcspn(url, "\n"));
   }
-  // Whether it could be had.
-  bool Has(const std::string& url) {
+  // What was there; nullopt when it could not be had.
+  std::optional<std::string> Get(const std::string& url) {
     Subprocess::Options options;
-    options.argv = {"python3", "-c", "import sys, urllib.request as r; r.urlopen(sys.argv[1])",
+    options.argv = {"python3", "-c",
+                    "import sys, urllib.request as r; "
+                    "sys.stdout.buffer.write(r.urlopen(sys.argv[1]).read())",
                     url};
-    return RunCommand(options)->status.ok();
+    const auto got = RunCommand(options);
+    return got->status.ok() ? std::optional(got->output) : std::nullopt;
   }
+  bool Has(const std::string& url) { return Get(url).has_value(); }
 
   std::optional<Subprocess> process_;
   std::string url_;
@@ -489,6 +514,19 @@ TEST_F(DebuginfodTest, APlainGdbFindsSymbolsAndSourcesByBuildId) {
   EXPECT_THAT(shown->output, HasSubstr("return zero; /* from afar */")) << shown->error;
   process_->Signal(SIGINT);
   EXPECT_EQ(process_->Wait().code, 130);
+}
+
+TEST_F(DebuginfodTest, AModuleIsFoundByItsOwnBuildId) {
+  AddSession({{"vmlinux", "the kernel"}, {"modules/lib/crc7.ko", "the module"}});
+  {
+    absl::MutexLock lock(&state().mutex);
+    for (v1::ArtifactFile& file : *state().artifacts["artifacts/a-1"].mutable_files()) {
+      file.set_build_id(file.path() == "vmlinux" ? "0123456789abcdef" : "00ddba11");
+    }
+  }
+  EXPECT_EQ(Get(url_ + "/buildid/0123456789abcdef/debuginfo"), "the kernel");
+  EXPECT_EQ(Get(url_ + "/buildid/00ddba11/debuginfo"), "the module");
+  EXPECT_EQ(Get(url_ + "/buildid/00ddba12/debuginfo"), std::nullopt);
 }
 
 TEST_F(DebuginfodTest, WhoDoesNotKnowTheTokenGetsNothing) {

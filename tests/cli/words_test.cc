@@ -31,7 +31,7 @@ TEST_F(WordsTest, AnUnknownCommandSuggestsTheNearest) {
 }
 
 TEST_F(WordsTest, WhatIsForLaterSaysSo) {
-  const CliResult result = Run({"session", "create", "--net"});
+  const CliResult result = Run({"session", "create", "--share"});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("not in this version"));
 }

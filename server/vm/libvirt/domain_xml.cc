@@ -5,6 +5,7 @@
 #include <pugixml.hpp>
 #include <sstream>
 
+#include "proto/support/sha256.h"
 #include "server/host/emulator.h"
 
 namespace kdbg::vm {
@@ -108,6 +109,25 @@ std::string MemoryObject(const DomainSpec& spec) {
                      spec.memory_file->access == MemoryFile::Access::kShared ? "on" : "off");
 }
 
+// Another for each machine, the same whenever it is made again; of those given out locally.
+std::string MacAddress(const DomainSpec& spec) {
+  const std::string digest = Sha256Hex(spec.name);
+  return fmt::format("52:54:00:{}:{}:{}", digest.substr(0, 2), digest.substr(2, 2),
+                     digest.substr(4, 2));
+}
+
+// libvirt's user network has no `restrict`, and its port forwards want another program.
+void AddNetwork(const DomainSpec& spec, std::vector<std::string>& arguments) {
+  std::string network = "user,id=kdbg-net,restrict=on,ipv6=off";
+  for (const PortForward& forward : spec.network->forwards) {
+    network += fmt::format(",hostfwd=tcp:127.0.0.1:{}-:{}", forward.host_port, forward.guest_port);
+  }
+  // Without a ROM: nothing boots from it.
+  arguments.insert(arguments.end(), {"-netdev", network, "-device",
+                                     fmt::format("virtio-net-pci,netdev=kdbg-net,mac={},romfile=",
+                                                 MacAddress(spec))});
+}
+
 void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node command_line = domain.append_child("qemu:commandline");
   const std::string chardev = fmt::format("socket,id=kdbg-gdb,path={},server=on,wait=off",
@@ -123,6 +143,7 @@ void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const Architect
     // libvirt 9.0 does not know this device, but understands its event.
     arguments.insert(arguments.end(), {"-device", "pvpanic-pci"});
   }
+  if (spec.network) AddNetwork(spec, arguments);
   for (const std::string& argument : arguments) {
     AddWith(command_line, "qemu:arg", "value", argument);
   }

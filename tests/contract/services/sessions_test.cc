@@ -124,6 +124,16 @@ TEST_F(SessionsTest, AMalformedRequestIsRefusedAndLeavesNothing) {
       [](v1::Session* session) { session->mutable_ttl()->set_seconds(INT64_MAX); },
       [](v1::Session* session) { session->set_kernel_arguments(std::string(1025, 'x')); },
       [](v1::Session* session) { session->set_kernel("sessions/x"); },
+      [](v1::Session* session) { session->mutable_network()->add_forwards(); },
+      [](v1::Session* session) {
+        session->mutable_network()->add_forwards()->set_guest_port(65536);
+      },
+      [](v1::Session* session) {
+        for (int i = 0; i < 2; ++i) session->mutable_network()->add_forwards()->set_guest_port(22);
+      },
+      [](v1::Session* session) {
+        for (int i = 1; i <= 9; ++i) session->mutable_network()->add_forwards()->set_guest_port(i);
+      },
       [&](v1::Session* session) { session->set_kernel(initramfs.build_id); },
   };
   int index = 0;

@@ -102,6 +102,17 @@ TEST_F(AdmissionTest, AnInitramfsTheKernelCannotUnpackIsRefused) {
   EXPECT_EQ(Try()->guest.initramfs, blobs_->PathOf(std::string(64, 'b')));
 }
 
+TEST_F(AdmissionTest, ANetworkThatTheKernelDoesNotDriveIsRefused) {
+  kernel_.attributes["drives"] = "nothing";
+  EXPECT_TRUE(Try().ok());
+  request_.network.emplace();
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kWrongState, "CONFIG_VIRTIO_NET");
+  kernel_.attributes["drives"] = "net";
+  EXPECT_TRUE(Try().ok());
+  kernel_.attributes.erase("drives");  // from before it was noted
+  EXPECT_TRUE(Try().ok());
+}
+
 TEST_F(AdmissionTest, AnInitramfsAsKernelIsRefused) {
   kernel_.kind = store::ArtifactKind::kInitramfs;
   ExpectRefused(absl::StatusCode::kInvalidArgument, Reason::kFieldInvalid, "is no kernel");

@@ -68,14 +68,16 @@ TEST_F(SaveTest, AStateKeepsTheKernelItNeedsUntilItGoes) {
   EXPECT_THAT(PinsOfKernel(), ::testing::IsEmpty());
 }
 
-TEST_F(SaveTest, WithoutRoomForTheCopyTheGuestIsNotTouched) {
-  CopyRoom& room = copy_room_;
-  const std::int64_t all = std::filesystem::space(root_).available >> 21;
-  const auto most = room.Take(root_, all - 16);
-  ASSERT_TRUE(most.ok()) << most.status();
+TEST_F(SaveTest, WithoutRoomForTheCopyTheGuestRunsOnAndNothingIsSaved) {
+  copy_floor_bytes_ = std::int64_t{1} << 60;
+  Open();
   const std::string id = CreateReady();
+  StubOf(id)->HitOnContinue(false);
+  ASSERT_TRUE(sessions_->Resume(id).ok());
   const auto refused = sessions_->Save(id, "alice");
   EXPECT_TRUE(HasReason(refused.status(), Reason::kDiskFull)) << refused.status();
+  EXPECT_EQ(sessions_->Get(id)->run_state, RunState::kRunning);
+  EXPECT_THAT(PinsOfKernel(), ::testing::ElementsAre("session " + id));
 }
 
 TEST_F(SaveTest, ResetBringsARestoredSessionBackToTheState) {

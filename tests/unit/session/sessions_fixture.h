@@ -66,6 +66,7 @@ class SessionsTest : public ::testing::Test {
 
   void Open() {
     sessions_.reset();
+    copy_room_ = std::make_unique<CopyRoom>(copy_floor_bytes_);
     auto opened = Sessions::Open(
         {.database = *database_,
          .artifacts = *artifacts_,
@@ -73,7 +74,7 @@ class SessionsTest : public ::testing::Test {
          .guest_host = {.hypervisor = hypervisor_, .io_thread = io_thread_, .watcher = *watcher_},
          .gateway = gateway_,
          .clock = clock_,
-         .copy_room = copy_room_,
+         .copy_room = *copy_room_,
          .guests_directory = root_ / "guests",
          .kvm_usable = false,
          .kvm_reason = "none here",
@@ -163,7 +164,8 @@ class SessionsTest : public ::testing::Test {
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
   std::unique_ptr<guest::IoWatcher> watcher_;
-  CopyRoom copy_room_{0};
+  std::int64_t copy_floor_bytes_ = 0;
+  std::unique_ptr<CopyRoom> copy_room_;
   SessionLimits limits_;
   SessionRequest request_;
   std::unique_ptr<Sessions> sessions_;

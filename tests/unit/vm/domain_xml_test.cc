@@ -96,6 +96,30 @@ TEST(DomainXmlTest, HasAPanicDeviceOnEveryArchitecture) {
   }
 }
 
+TEST(DomainXmlTest, ANetworkIsRestrictedAndItsForwardsListenOnTheLoopbackOnly) {
+  EXPECT_THAT(DomainXml(Sample(), "/s"), Not(HasSubstr("-netdev")));
+  DomainSpec spec = Sample();
+  spec.network = UserNetwork{
+      .forwards = {{.guest_port = 22, .host_port = 21003}, {.guest_port = 80, .host_port = 21004}}};
+  EXPECT_THAT(DomainXml(spec, "/s"),
+              HasSubstr("\"user,id=kdbg-net,restrict=on,ipv6=off,hostfwd=tcp:127.0.0.1:21003-:22,"
+                        "hostfwd=tcp:127.0.0.1:21004-:80\""));
+}
+
+TEST(DomainXmlTest, ANetworkCardHasAnAddressOfItsOwnThatStays) {
+  const auto address = [](const std::string& name) {
+    DomainSpec spec = Sample();
+    spec.name = name;
+    spec.network.emplace();
+    const std::string xml = DomainXml(spec, "/s");
+    const std::size_t begin = xml.find("mac=52:54:00:");
+    return begin == std::string::npos ? "none" : xml.substr(begin, 21);
+  };
+  EXPECT_THAT(address("kdbg-vm-a"), ::testing::MatchesRegex("mac=52:54:00(:[0-9a-f][0-9a-f])+"));
+  EXPECT_EQ(address("kdbg-vm-a"), address("kdbg-vm-a"));
+  EXPECT_NE(address("kdbg-vm-a"), address("kdbg-vm-b"));
+}
+
 TEST(DomainXmlTest, NamesMachineAndEmulatorOfTheArchitecture) {
   for (const ArchitectureTraits& traits : Architectures()) {
     SCOPED_TRACE(traits.name);
