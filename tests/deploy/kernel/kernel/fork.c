@@ -1,0 +1,3 @@
+void rest_init(void) {
+  for (;;) __asm__ volatile("hlt");
+}
