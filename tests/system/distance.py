@@ -2,8 +2,10 @@
 
 import contextlib
 import math
+import os
 import pathlib
 import queue
+import shutil
 import socket
 import subprocess
 import sys
@@ -119,37 +121,49 @@ def pipe(session, round_trip):
         link.close()
 
 
-@contextlib.contextmanager
-def daemon(round_trip, rate):
-    """The daemon at that distance: the link, and what KDBG_SERVER is to be."""
-    link = Link(kdbg.folder() / "kdbgd.sock", round_trip, rate)
-    try:
-        yield link, f"unix:{link.address}"
-    finally:
-        link.close()
+class FarHost:
+    """This host by ssh as if it were at that distance, for the time of a `with`."""
 
+    WRAPPER = """#!/bin/sh
+# The far host knows no kdbgctl.
+for word; do shift; [ "$word" = kdbgctl ] && word={kdbgctl}; set -- "$@" "$word"; done
+exec {ssh} {options} "$@"
+"""
 
-@contextlib.contextmanager
-def copier(round_trip, rate):
-    """scp -C from this host as if it were at that distance: copy(original, target), which returns the link."""
-    with kdbg.scratch() as folder:
-        ssh = folder / "ssh"
-        server = subprocess.Popen([sys.executable, SSH_SERVER, ssh], stdout=subprocess.PIPE, text=True)
-        try:
-            port = int(server.stdout.readline())
-            link = Link(("127.0.0.1", port), round_trip, rate)
+    def __init__(self, round_trip, rate):
+        self.round_trip, self.rate = round_trip, rate
 
-            def copy(original, target):
-                subprocess.run(["scp", "-O", "-C", "-F", ssh / "config", "-P", link.address.split(":")[1],
-                                "-o", f"HostKeyAlias=[127.0.0.1]:{port}", f"127.0.0.1:{original}", target],
-                               check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-                return link
+    def __enter__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kdbg-far-"))
+        keys = self.folder / "ssh"
+        self.sshd = subprocess.Popen([sys.executable, SSH_SERVER, keys], stdout=subprocess.PIPE, text=True)
+        port = int(self.sshd.stdout.readline())
+        self.link = Link(("127.0.0.1", port), self.round_trip, self.rate)
+        self.port = self.link.address.split(":")[1]
+        self.options = ["-F", str(keys / "config"), "-o", f"HostKeyAlias=[127.0.0.1]:{port}"]
+        self.path = os.environ["PATH"]
+        wrapper = self.folder / "bin/ssh"
+        wrapper.parent.mkdir()
+        wrapper.write_text(self.WRAPPER.format(kdbgctl=kdbg.BIN / "kdbgctl", ssh=shutil.which("ssh"),
+                                               options=" ".join(self.options)))
+        wrapper.chmod(0o755)
+        os.environ["PATH"] = f"{wrapper.parent}:{self.path}"
+        return self
 
-            yield copy
-            link.close()
-        finally:
-            server.kill()
-            server.wait()
+    def __exit__(self, *_):
+        os.environ["PATH"] = self.path
+        self.link.close()
+        self.sshd.kill()
+        self.sshd.wait()
+        shutil.rmtree(self.folder)
+
+    def daemon(self):
+        """What KDBG_SERVER is to be."""
+        return f"ssh://127.0.0.1:{self.port}{kdbg.folder()}/kdbgd.sock"
+
+    def copy(self, original, target):
+        subprocess.run(["scp", "-O", "-C", *self.options, "-P", self.port, f"127.0.0.1:{original}", target],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def symbols(session):
