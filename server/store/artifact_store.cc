@@ -258,8 +258,10 @@ absl::StatusOr<std::vector<Artifact>> ArtifactStore::List(const ListQuery& query
   }
   if (query.kind) sql += fmt::format(" AND kind = {}", static_cast<int>(*query.kind));
   if (!query.gnu_build_id.empty()) {
-    sql += " AND id IN (SELECT artifact FROM artifact_files WHERE gnu_build_id = ?)";
     values.push_back(state::ToValue(query.gnu_build_id));
+    // By its number: a bare ? would be taken for ?2, which stands further on.
+    sql += fmt::format(" AND id IN (SELECT artifact FROM artifact_files WHERE gnu_build_id = ?{})",
+                       values.size());
   }
   sql += " ORDER BY sequence DESC LIMIT ?2";
   std::vector<Artifact> artifacts;

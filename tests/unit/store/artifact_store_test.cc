@@ -163,6 +163,7 @@ TEST_F(ArtifactStoreTest, ListsThoseWithAFileOfThatBuildIdWhichAnOwnerMaySee) {
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].id, id);
   EXPECT_EQ(found[0].FindFile(kernel.files.front().path)->gnu_build_id, "00ddba11");
+  EXPECT_EQ(store_->List({.gnu_build_id = "00ddba11"})->size(), 1u) << "of everybody's";
   EXPECT_TRUE(store_->List({.owner = "alice", .gnu_build_id = "00ddba12"})->empty());
   EXPECT_TRUE(
       store_->List({.owner = "bob", .include_shared = true, .gnu_build_id = "00ddba11"})->empty());
