@@ -11,6 +11,7 @@
 #include "client/commands/console.h"
 #include "client/commands/debug.h"
 #include "client/commands/drain.h"
+#include "client/commands/gdb_companion.h"
 #include "client/commands/info.h"
 #include "client/commands/initramfs.h"
 #include "client/commands/kernel.h"
@@ -18,7 +19,6 @@
 #include "client/commands/menuconfig.h"
 #include "client/commands/session.h"
 #include "client/commands/source.h"
-#include "client/commands/source_server.h"
 #include "client/commands/top.h"
 #include "client/gdb_grammar.h"
 #include "client/grammar.h"
@@ -302,13 +302,13 @@ void AddHidden(Grammar& grammar) {
                  return kExitDone;
                })
       ->group(kHidden);
-  auto options = std::make_shared<SourceServerOptions>();
-  CLI::App* sources =
-      grammar.Command(nullptr, "source-server", "what gdb asks for source files", "",
-                      [=](Context& context) { return ServeSources(context, *options); });
-  sources->group(kHidden);
-  sources->add_option("SOURCE", options->source)->required();
-  sources->add_option("BUILD-ID", options->build_id)->required();
+  auto options = std::make_shared<GdbCompanionOptions>();
+  CLI::App* companion =
+      grammar.Command(nullptr, "gdb-companion", "what stands beside gdb on a session", "",
+                      [=](Context& context) { return AccompanyGdb(context, *options); });
+  companion->group(kHidden);
+  companion->add_option("SESSION", options->session)->required();
+  companion->add_flag("--take-over", options->take_over);
   auto session = std::make_shared<std::string>();
   CLI::App* end_session =
       grammar.Command(nullptr, "end-session", "once standard input has ended", "",

@@ -58,6 +58,9 @@ class Server {
   // The call's status with its reason; a lost connection is told in words a user can act on.
   absl::Status Translate(const grpc::Status& status);
 
+  // Begins to connect, so that the first call finds it done; does not block.
+  void ConnectAhead() { (void)channel_->GetState(/*try_to_connect=*/true); }
+
   // After UNAVAILABLE: blocks until the server can be called again, at most `patience`; whether it
   // can.
   bool Reconnect(absl::Duration patience);

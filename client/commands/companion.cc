@@ -19,7 +19,7 @@ absl::StatusOr<Companion> Companion::Start(const ServerAddress& server,
   Subprocess::Options options;
   options.argv = {"/proc/self/exe", "--server", ToString(server)};
   options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
-  options.descriptors = {{0, input.get()}};
+  options.descriptors = {{0, input.get()}, {2, STDERR_FILENO}};
   if (output >= 0) options.descriptors.emplace_back(1, output);
   KDBG_ASSIGN_OR_RETURN(Subprocess process, Subprocess::Start(options));
   // Whatever is exec'ed inherits this end: when its last holder is gone, the input ends.

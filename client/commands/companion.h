@@ -15,8 +15,9 @@ namespace kdbg::client {
 
 class Companion {
  public:
-  // kdbgctl with `arguments`, on `server`. What it prints goes to the descriptor `output`; -1:
-  // nowhere. One started later ends before this one, whose input it inherits.
+  // kdbgctl with `arguments`, on `server`, with our standard error. What it prints goes to the
+  // descriptor `output`; -1: nowhere. One started later ends before this one, whose input it
+  // inherits.
   static absl::StatusOr<Companion> Start(const ServerAddress& server,
                                          const std::vector<std::string>& arguments,
                                          int output = -1);

@@ -34,6 +34,7 @@ CommandEnd Debug(Context& context, DebugOptions options) {
     options.session.kernel = build.name();
   }
   KDBG_ASSIGN_OR_RETURN(v1::Session session, CreateSession(context, options.session));
+  KDBG_ASSIGN_OR_RETURN(GdbCompanion companion, AccompanyGdbOn(context, session, options.gdb));
   KDBG_ASSIGN_OR_RETURN(session, AwaitReady(context, session,
                                             options.keep ? IfInterrupted::kLeaveSession
                                                          : IfInterrupted::kEndSession));
@@ -47,11 +48,11 @@ CommandEnd Debug(Context& context, DebugOptions options) {
                         id, where, Until(session.expire_time()))
           : fmt::format("session {}, stopped at {}, ends with gdb", id, where));
   options.gdb.arguments = GdbArguments(options);
-  if (options.keep) return GdbOn(context, session, options.gdb);
+  if (options.keep) return GdbOn(context, session, options.gdb, std::move(companion));
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
   KDBG_ASSIGN_OR_RETURN(const Companion ender,
                         Companion::Start(server->address(), {"end-session", session.name()}));
-  const CommandEnd not_started = GdbOn(context, session, options.gdb);
+  const CommandEnd not_started = GdbOn(context, session, options.gdb, std::move(companion));
   KDBG_RETURN_IF_ERROR(SessionDelete(context, {session.name()}).status());
   return not_started;
 }

@@ -104,6 +104,13 @@ class Kernels {
   std::map<std::string, std::vector<v1::Artifact>> known_;
 };
 
+// A server cuts a connection that was idle for long.
+template <typename Ask>
+auto TwiceIfBroken(const Ask& ask) {
+  auto answer = ask();
+  return absl::IsUnavailable(answer.status()) ? ask() : answer;
+}
+
 }  // namespace
 
 std::string NewUrlToken() {
@@ -125,11 +132,15 @@ CommandEnd Debuginfod(Context& context, int port) {
   const std::string token = NewUrlToken();
   KDBG_ASSIGN_OR_RETURN(
       const std::unique_ptr<DebuginfodHttp> http,
-      DebuginfodHttp::Start(
-          token, port,
-          {.source = [&](const std::string& id,
-                         const std::string& path) { return kernels.Source(id, path); },
-           .symbols = [&](const std::string& id) { return kernels.Symbols(id); }}));
+      DebuginfodHttp::Start(token, port,
+                            {.source =
+                                 [&](const std::string& id, const std::string& path) {
+                                   return TwiceIfBroken([&] { return kernels.Source(id, path); });
+                                 },
+                             .symbols =
+                                 [&](const std::string& id) {
+                                   return TwiceIfBroken([&] { return kernels.Symbols(id); });
+                                 }}));
   const std::string url = fmt::format("http://127.0.0.1:{}/{}", http->port(), token);
   Output::Write(url + "\n");
   context.output().Note(

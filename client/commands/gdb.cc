@@ -6,13 +6,11 @@
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
-#include <optional>
 #include <system_error>
 
 #include "client/commands/gdb_setup.h"
 #include "client/commands/lookup.h"
 #include "client/commands/session_start.h"
-#include "client/commands/source_server.h"
 #include "client/gdb/gdb_init.h"
 #include "client/output/text.h"
 #include "proto/contract/error.h"
@@ -29,15 +27,6 @@ absl::Status CheckAttachable(const v1::Session& session, bool take_over) {
                    fmt::format("{} is held by another gdb: {}; its owner can --take-over",
                                session.name(), session.gdb().holder()),
                    {{"holder", session.gdb().holder()}});
-}
-
-// The kernel may be one that answered the build from another source of the same tree, which need
-// not be the caller's to read.
-std::string SourceOf(Context& context, const v1::Session& session, const v1::Artifact& kernel) {
-  v1::GetBuildRequest request;
-  request.set_name(session.kernel());
-  const auto build = context.Call<v1::BuildService>(&v1::BuildService::Stub::GetBuild, request);
-  return build.ok() && !build->source().empty() ? build->source() : kernel.source();
 }
 
 std::vector<std::string> GdbCommand(const GdbSetup& setup, const std::filesystem::path& init,
@@ -73,7 +62,15 @@ absl::Status Become(const std::vector<std::string>& command) {
 
 }  // namespace
 
-CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions& options) {
+absl::StatusOr<GdbCompanion> AccompanyGdbOn(Context& context, const v1::Session& session,
+                                            const GdbOptions& options) {
+  KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
+  return GdbCompanion::Start(server->address(),
+                             {.session = session.name(), .take_over = options.take_over});
+}
+
+CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions& options,
+                 GdbCompanion companion) {
   KDBG_RETURN_IF_ERROR(CheckAttachable(session, options.take_over));
   KDBG_ASSIGN_OR_RETURN(
       const GdbSetup setup,
@@ -84,8 +81,10 @@ CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions&
                .index_directory = setup.symbols.index_directory,
                .source_directory = options.source_directory,
                .target = {}};
+  KDBG_ASSIGN_OR_RETURN(const GdbCompanion::Doors doors, companion.Await());
   KDBG_ASSIGN_OR_RETURN(
-      plan.target, TargetOf(context, session, options.take_over ? Hold::kTakeOver : Hold::kIfFree));
+      plan.target, TargetOf(context, session, options.take_over ? Hold::kTakeOver : Hold::kIfFree,
+                            doors.gdb_socket));
   std::error_code error;
   if (plan.source_directory.empty() && std::filesystem::exists(kSourceInSandbox, error)) {
     // This machine has a /src of its own: gdb must not take that for the sandbox's.
@@ -93,23 +92,21 @@ CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions&
   }
   const std::filesystem::path init = setup.directory / "init.gdb";
   KDBG_RETURN_IF_ERROR(WriteFileAtomic(init, GdbInitText(plan), 0600));
-  std::optional<SourceServerProcess> sources;
-  const std::string source = SourceOf(context, session, setup.kernel);
-  if (options.source_directory.empty() && !source.empty()) {
-    KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
-    KDBG_ASSIGN_OR_RETURN(
-        sources, SourceServerProcess::Start(server->address(), source, setup.kernel.build_id()));
-    ::setenv("DEBUGINFOD_URLS", sources->url().c_str(), 1);
+  const bool sources = options.source_directory.empty();
+  if (sources) {
+    ::setenv("DEBUGINFOD_URLS", doors.debuginfod_url.c_str(), 1);
     ::setenv("DEBUGINFOD_CACHE_PATH", (setup.cache / "gdb-sources").c_str(), 1);
   }
   context.Disconnect();
-  return Become(GdbCommand(setup, init, sources.has_value(), options.arguments));
+  return Become(GdbCommand(setup, init, sources, options.arguments));
 }
 
 CommandEnd Gdb(Context& context, const GdbOptions& options) {
   KDBG_ASSIGN_OR_RETURN(v1::Session session, FindSession(context, options.session));
+  KDBG_RETURN_IF_ERROR(CheckAttachable(session, options.take_over));
+  KDBG_ASSIGN_OR_RETURN(GdbCompanion companion, AccompanyGdbOn(context, session, options));
   KDBG_ASSIGN_OR_RETURN(session, AwaitReady(context, session));
-  return GdbOn(context, session, options);
+  return GdbOn(context, session, options, std::move(companion));
 }
 
 }  // namespace kdbg::client

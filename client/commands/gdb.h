@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "client/commands/context.h"
+#include "client/commands/gdb_companion.h"
 
 namespace kdbg::client {
 
@@ -18,6 +19,11 @@ struct GdbOptions {
 
 // Does not return when gdb could be started: the process becomes gdb.
 CommandEnd Gdb(Context& context, const GdbOptions& options);
-CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions& options);
+CommandEnd GdbOn(Context& context, const v1::Session& session, const GdbOptions& options,
+                 GdbCompanion companion);
+
+// For GdbOn; as early as may be.
+absl::StatusOr<GdbCompanion> AccompanyGdbOn(Context& context, const v1::Session& session,
+                                            const GdbOptions& options);
 
 }  // namespace kdbg::client

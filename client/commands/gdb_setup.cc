@@ -81,7 +81,8 @@ absl::StatusOr<GdbSetup> SetUpGdb(Context& context, const v1::Session& session,
 
 // The TCP port where it is this machine's own; elsewhere the connection that has proved who we are,
 // and which alone can take over.
-absl::StatusOr<std::string> TargetOf(Context& context, const v1::Session& session, Hold hold) {
+absl::StatusOr<std::string> TargetOf(Context& context, const v1::Session& session, Hold hold,
+                                     const std::filesystem::path& socket) {
   const bool take_over = hold == Hold::kTakeOver;
   KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
   if (server->on_this_host() && session.gdb().port() != 0 && !take_over) {
@@ -89,6 +90,7 @@ absl::StatusOr<std::string> TargetOf(Context& context, const v1::Session& sessio
     const bool any = host.empty() || host == "0.0.0.0" || host == "::";
     return fmt::format("{}:{}", any ? "127.0.0.1" : host, session.gdb().port());
   }
+  if (!socket.empty()) return socket.string();
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
   return fmt::format("| {} --server {} gdb-pipe {}{}",

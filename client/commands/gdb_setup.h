@@ -31,7 +31,8 @@ absl::StatusOr<GdbSetup> SetUpGdb(Context& context, const v1::Session& session, 
 
 enum class Hold { kIfFree, kTakeOver };
 
-// What follows `target remote`.
-absl::StatusOr<std::string> TargetOf(Context& context, const v1::Session& session, Hold hold);
+// What follows `target remote`. `socket`: of a companion (gdb_companion.h), if there is one.
+absl::StatusOr<std::string> TargetOf(Context& context, const v1::Session& session, Hold hold,
+                                     const std::filesystem::path& socket = {});
 
 }  // namespace kdbg::client

@@ -300,7 +300,7 @@ bool Accepts(int port) {
   return ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
 }
 
-TEST_F(GdbTest, TheSourceServerEndsWithGdb) {
+TEST_F(GdbTest, WhatStandsBesideItEndsWithGdb) {
   const CliResult result = Run({"gdb", "s-1"});
   const int port = PortIn(result.out);
   const absl::Time deadline = absl::Now() + absl::Seconds(10);
@@ -309,11 +309,38 @@ TEST_F(GdbTest, TheSourceServerEndsWithGdb) {
   EXPECT_FALSE(Accepts(port));
 }
 
-TEST_F(GdbTest, TakesOverThroughAPipeBecauseAPortCannot) {
+// A gdb that says two things, each on a connection of its own, and shows what came back.
+constexpr char kTalkingGdb[] = R"(#!/usr/bin/python3
+import os, socket
+init = open(os.environ["HOME"] + "/cache/kdbg/sessions/s-1/init.gdb").read()
+target = init.split("target remote ")[1].strip()
+print("target", target)
+for said in b"$first#28", b"$second#7c":
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(target)
+        server.sendall(said)
+        heard = b""
+        while len(heard) <= len(said):
+            heard += server.recv(64)
+        print(heard.decode())
+)";
+
+TEST_F(GdbTest, TakesOverThroughItsCompanionBecauseAPortCannot) {
+  WriteProgram("gdb", kTalkingGdb);
   state().sessions["sessions/s-1"].mutable_gdb()->set_holder("tcp 127.0.0.1:5123");
+  EXPECT_EQ(Run({"gdb", "s-1"}).exit_code, 5);
   const CliResult result = Run({"gdb", "s-1", "--take-over"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("gdb-pipe --take-over s-1"));
+  EXPECT_THAT(result.out, HasSubstr("+$first#28\n+$second#7c\n"));
+  EXPECT_TRUE(state().gdb_took_over);
+}
+
+TEST_F(GdbTest, WhereASocketsPathWouldBeTooLongTheTargetIsAPipe) {
+  for (std::string& variable : environment_) {
+    if (variable.starts_with("XDG_CACHE_HOME=")) variable += '/' + std::string(100, 'x');
+  }
+  WriteProgram("gdb", "#!/bin/sh\ncat \"$XDG_CACHE_HOME/kdbg/sessions/s-1/init.gdb\"\n");
+  EXPECT_THAT(Run({"gdb", "s-1", "--take-over"}).out, HasSubstr("gdb-pipe --take-over s-1"));
 }
 
 TEST_F(GdbTest, ForwardServesOneGdbAfterAnother) {
@@ -355,14 +382,15 @@ TEST_F(GdbTest, SomebodyElsesScriptsAreLeftOutUnlessTrusted) {
   EXPECT_THAT(Run({"gdb", "s-1", "--trust-scripts"}).out, HasSubstr("load_scripts.py"));
 }
 
-TEST_F(GdbTest, OverSshTheTargetIsAPipe) {
+TEST_F(GdbTest, OverSshItsCompanionTalksToTheServer) {
+  WriteProgram("gdb", kTalkingGdb);
   WriteProgram("ssh",
                "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2; exec sh -c \"$*\"\n");
   const std::string server = "ssh://box" + (home_ / "kdbgd.sock").string();
   const CliResult result = Run({"--server", server, "gdb", "s-1"});
-  EXPECT_THAT(result.out, HasSubstr("kdbgctl --server " + server + " gdb-pipe s-1\n"))
+  EXPECT_THAT(result.out, HasSubstr("target " + (home_ / "cache/kdbg/sockets/gdb-s-1-").string()))
       << result.err;
-  EXPECT_THAT(result.out, HasSubstr("target remote | /"));
+  EXPECT_THAT(result.out, HasSubstr("+$first#28\n+$second#7c\n"));
   EXPECT_EQ(Content(home_ / "cache/kdbg/symbols/0123456789abcdef/vmlinux"), "elf bytes");
   // The next kernel comes as what it differs in from this one.
   EXPECT_EQ(state().artifact_bases[0], "");
