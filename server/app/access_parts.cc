@@ -31,6 +31,14 @@ std::string AddressForClients(const std::vector<config::TcpAddress>& addresses) 
   return is_v6 ? fmt::format("[{}]:{}", host, port) : fmt::format("{}:{}", host, port);
 }
 
+service::GateLimits LimitsFrom(const config::Server& server) {
+  service::GateLimits limits;
+  limits.budget.calls_per_second = server.calls_per_second;
+  limits.budget.burst = 5 * server.calls_per_second;
+  limits.upload_bytes_per_second = server.upload_mib_per_second << 20;
+  return limits;
+}
+
 }  // namespace
 
 absl::Status AccessParts::Open(const config::Config& config, const std::filesystem::path& authority,
@@ -51,7 +59,7 @@ absl::Status AccessParts::Open(const config::Config& config, const std::filesyst
                         access::EnrolledUsers::Open(database, clock, std::move(settings)));
   KDBG_ASSIGN_OR_RETURN(grants_, access::Grants::Open(database));
   gate_ = std::make_unique<service::CallGate>(
-      users, *grants_, clock, service::GateLimits{},
+      users, *grants_, clock, LimitsFrom(config.server),
       service::TlsCallers{.connections = connections_, .users = *enrolled_});
   const service::UserServiceImpl::Parts parts{.gate = *gate_,
                                               .enrolled = *enrolled_,

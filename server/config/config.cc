@@ -162,6 +162,8 @@ absl::Status ReadServer(Section section, Server& server) {
   section.Read("first_owner_uid", server.first_owner_uid, 1000, 4294000000);
   section.Read("owner_uid_count", server.owner_uid_count, 1, 1000000);
   section.Read("maximum_upload_mib", server.maximum_upload_mib, 1, kMaxMib);
+  section.Read("upload_mib_per_second", server.upload_mib_per_second, 0, kMaxMib);
+  section.Read("calls_per_second", server.calls_per_second, 1, 100'000);
   server.state_dir = state_dir;
   return section.Finish();
 }

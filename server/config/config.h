@@ -29,6 +29,8 @@ struct Server {
   std::int64_t first_owner_uid = 700000;
   std::int64_t owner_uid_count = 10000;
   std::int64_t maximum_upload_mib = 4096;
+  std::int64_t upload_mib_per_second = 0;  // of one user; 0: as fast as they come
+  int calls_per_second = 200;              // of one caller, after five times as many at once
 };
 
 struct Access {

@@ -21,6 +21,8 @@ bool LacksRights(const absl::Status& status) {
 std::optional<observe::AuditRecord> AuditOf(const CallReport& call) {
   if (call.part == CallReport::Part::kEnd) return std::nullopt;
   if (OnlyLooks(call.rule.verb) && !LacksRights(call.status)) return std::nullopt;
+  // Turned away before anybody looked who it was: a flood must not become one of records.
+  if (call.caller.from.empty()) return std::nullopt;
   return observe::AuditRecord{.action = std::string(call.rule.method),
                               .user = call.caller.principal.user,
                               .from = call.caller.from,

@@ -135,6 +135,8 @@ CallGate::CallGate(access::Users& users, access::Grants& grants, const Clock& cl
       clock_(clock),
       limits_(limits),
       tls_(std::move(tls)),
+      budget_(clock, limits.budget),
+      upload_pace_(clock, limits.upload_bytes_per_second),
       calls_(limits.call_threads, limits.max_queued_calls),
       long_calls_(limits.long_call_threads, limits.max_queued_long_calls),
       streams_(limits.stream_threads, static_cast<std::size_t>(limits.max_streams)) {}
@@ -213,16 +215,39 @@ void CallGate::Report(const Call& call, const absl::Status& status, CallReport::
                    .request_id = call.request_id_});
 }
 
-absl::Status CallGate::TurnAway(const RpcRule& rule) const {
-  absl::Status status = MakeError(absl::StatusCode::kResourceExhausted, Reason::kTooManyCalls,
-                                  "the server has too many calls waiting: try again in a moment",
-                                  {}, absl::Seconds(1));
-  reports_.Notify({.rule = rule, .caller = {}, .status = status, .took = {}});
-  return status;
+absl::Status CallGate::Told(const RpcRule& rule, absl::Status refusal) const {
+  reports_.Notify({.rule = rule, .caller = {}, .status = refusal, .took = {}});
+  return refusal;
 }
 
-absl::StatusOr<StreamPlace> CallGate::EnterStream(Call& call, const std::string& peer,
-                                                  std::weak_ptr<Turns> turns) {
+absl::Status CallGate::TurnAway(const RpcRule& rule) const {
+  return Told(rule, MakeError(absl::StatusCode::kResourceExhausted, Reason::kTooManyCalls,
+                              "the server has too many calls waiting: try again in a moment", {},
+                              absl::Seconds(1)));
+}
+
+// Whose budget a call is paid from. Who shows no certificate shares one with their neighbours.
+std::string CallGate::PayerOf(const std::string& peer) const {
+  if (const std::optional<uid_t> uid = UidOfPeer(peer)) return fmt::format("uid {}", *uid);
+  const std::optional<TlsConnection> connection = ConnectionOf(peer);
+  if (!connection) return "";
+  return connection->claim ? "user " + connection->claim->common_name
+                           : "address " + connection->address;
+}
+
+absl::StatusOr<Place> CallGate::Admit(const RpcRule& rule, const std::string& peer) {
+  absl::StatusOr<Place> place = budget_.Enter(PayerOf(peer), rule.length);
+  if (!place.ok()) return Told(rule, place.status());
+  return place;
+}
+
+absl::Status CallGate::AdmitStream(const RpcRule& rule, const std::string& peer) {
+  absl::Status begun = budget_.Begin(PayerOf(peer));
+  return begun.ok() ? begun : Told(rule, std::move(begun));
+}
+
+absl::StatusOr<Place> CallGate::EnterStream(Call& call, const std::string& peer,
+                                            std::weak_ptr<Turns> turns) {
   call.is_stream_ = true;
   absl::MutexLock lock(&mutex_);
   if (draining_) return DrainingError();
@@ -249,7 +274,7 @@ absl::StatusOr<StreamPlace> CallGate::EnterStream(Call& call, const std::string&
                        .rule = &call.rule(),
                        .peer = peer,
                        .turns = std::move(turns)};
-  return StreamPlace([this, id, user = call.user()] {
+  return Place([this, id, user = call.user()] {
     absl::MutexLock leave_lock(&mutex_);
     open_streams_.erase(id);
     const auto found = streams_by_user_.find(user);

@@ -23,6 +23,8 @@
 #include "server/access/users.h"
 #include "server/base/clock.h"
 #include "server/base/subscribers.h"
+#include "server/service/byte_pace.h"
+#include "server/service/call_budget.h"
 #include "server/service/connection_book.h"
 #include "server/service/executor.h"
 #include "server/service/rpc_table.h"
@@ -94,24 +96,6 @@ class Call {
   std::string request_id_;
 };
 
-// One stream's place among its caller's; gives it back when destroyed.
-class StreamPlace {
- public:
-  StreamPlace() = default;
-  explicit StreamPlace(std::function<void()> leave) : leave_(std::move(leave)) {}
-  StreamPlace(StreamPlace&& other) noexcept : leave_(std::exchange(other.leave_, nullptr)) {}
-  StreamPlace& operator=(StreamPlace&& other) noexcept {
-    std::swap(leave_, other.leave_);
-    return *this;
-  }
-  ~StreamPlace() {
-    if (leave_) leave_();
-  }
-
- private:
-  std::function<void()> leave_;
-};
-
 struct GateLimits {
   int call_threads = 12;
   int long_call_threads = 2;
@@ -120,6 +104,8 @@ struct GateLimits {
   std::size_t max_queued_long_calls = 32;
   int max_streams_per_user = 128;
   int max_streams = 2048;
+  CallBudgetLimits budget = {};
+  std::int64_t upload_bytes_per_second = 0;  // of one user; 0: as fast as they come
 };
 
 // Those who come over TLS.
@@ -133,6 +119,11 @@ class CallGate {
   CallGate(access::Users& users, access::Grants& grants, const Clock& clock,
            const GateLimits& limits, std::optional<TlsCallers> tls = std::nullopt);
 
+  // Before a call takes a place in a queue; quick. RESOURCE_EXHAUSTED (kTooManyCalls) beyond what
+  // one caller may have.
+  absl::StatusOr<Place> Admit(const RpcRule& rule, const std::string& peer);
+  absl::Status AdmitStream(const RpcRule& rule, const std::string& peer);
+
   // UNAUTHENTICATED without an identity, UNAVAILABLE (kDraining), PERMISSION_DENIED for the role.
   absl::StatusOr<Call> Enter(const RpcRule& rule, const std::string& peer);
   // A conversation was let in and goes on.
@@ -142,10 +133,10 @@ class CallGate {
 
   // RESOURCE_EXHAUSTED (kTooManyCalls) beyond the limits. `turns` is told when the server drains
   // or the caller becomes nobody.
-  absl::StatusOr<StreamPlace> EnterStream(Call& call, const std::string& peer,
-                                          std::weak_ptr<Turns> turns);
+  absl::StatusOr<Place> EnterStream(Call& call, const std::string& peer,
+                                    std::weak_ptr<Turns> turns);
 
-  // What a call is answered with for which the executor has no place.
+  // What a call is answered with for which the executor has no place; told to whoever watches.
   absl::Status TurnAway(const RpcRule& rule) const;
 
   // Called on the call's thread. Must not block.
@@ -178,6 +169,7 @@ class CallGate {
     return rule.length == CallLength::kLong ? long_calls_ : calls_;
   }
   Executor& streams() { return streams_; }
+  BytePace& upload_pace() { return upload_pace_; }
 
  private:
   struct OpenStream {
@@ -194,6 +186,8 @@ class CallGate {
   absl::StatusOr<Caller> Identify(const RpcRule& rule, const std::string& peer) const;
   std::optional<TlsConnection> ConnectionOf(const std::string& peer) const;
   std::string FromOf(const std::string& peer) const;
+  std::string PayerOf(const std::string& peer) const;
+  absl::Status Told(const RpcRule& rule, absl::Status refusal) const;
 
   access::Users& users_;
   access::Grants& grants_;
@@ -202,6 +196,8 @@ class CallGate {
   const std::optional<TlsCallers> tls_;
   std::atomic<bool> draining_ = false;
   Subscribers<const CallReport&> reports_;
+  CallBudget budget_;
+  BytePace upload_pace_;
   mutable absl::Mutex mutex_;
   std::optional<std::string> closed_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, int> streams_by_user_ ABSL_GUARDED_BY(mutex_);

@@ -58,10 +58,13 @@ struct Size {
   int max_request_bytes;
   std::size_t memory_bytes;
   int max_concurrent_streams;
+  absl::Duration idle_limit;
 };
 // A code, a certificate request, and from few connections at a time.
-constexpr Size kForStrangers = {
-    .max_request_bytes = 64 << 10, .memory_bytes = 16 << 20, .max_concurrent_streams = 4};
+constexpr Size kForStrangers = {.max_request_bytes = 64 << 10,
+                                .memory_bytes = 16 << 20,
+                                .max_concurrent_streams = 4,
+                                .idle_limit = absl::Minutes(1)};
 
 // What callers without a certificate ask for beside enrolment, by whatever name.
 class AskWhoTheyAre final : public grpc::CallbackGenericService {
@@ -99,6 +102,8 @@ std::unique_ptr<grpc::Server> Build(const Size& size, const std::vector<grpc::Se
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                             static_cast<int>(absl::ToInt64Milliseconds(size.idle_limit)));
   for (grpc::Service* service : services) builder.RegisterService(service);
   if (all_else != nullptr) builder.RegisterCallbackGenericService(all_else);
   auto server = builder.BuildAndStart();
@@ -123,7 +128,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   const std::string socket = fmt::format("/proc/self/fd/{}/socket", self->directory_fd_.get());
   self->server_ = Build({.max_request_bytes = options.max_request_bytes,
                          .memory_bytes = options.memory_bytes,
-                         .max_concurrent_streams = 256},
+                         .max_concurrent_streams = 256,
+                         .idle_limit = options.idle_limit},
                         services, "unix:" + socket);
   if (!self->server_) {
     return absl::InternalError(fmt::format("gRPC cannot listen on {}/socket", directory));

@@ -46,6 +46,7 @@ struct GrpcServerOptions {
   RelayLimits relay;
   int max_request_bytes = 8 << 20;                    // 1 MiB of upload, 4 MiB of patches and some
   std::size_t memory_bytes = std::size_t{256} << 20;  // of all of gRPC's buffers
+  absl::Duration idle_limit = absl::Hours(1);         // of a connection without a call; then cut
 };
 
 class GrpcServer {

@@ -2,6 +2,7 @@
 // with, so that a fast sender waits for the disk and costs one message of memory.
 #pragma once
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
@@ -11,6 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "proto/contract/error.h"
 #include "server/service/stream_call.h"
 
@@ -25,6 +28,8 @@ class Sink {
   virtual absl::Status Take(const Request& message) = 0;
   // The client sent everything.
   virtual absl::Status End(Response* response) = 0;
+  // How long the next message is not to be read.
+  virtual absl::Duration Pause() { return absl::ZeroDuration(); }
 };
 
 template <typename Request, typename Response>
@@ -51,7 +56,7 @@ class ReadStream final : public grpc::ServerReadReactor<Request> {
   void OnDone() override { delete this; }
 
  private:
-  enum class Incoming { kAsked, kArrived, kHalfClosed };
+  enum class Incoming { kAsked, kArrived, kHalfClosed, kNotYet };
 
   ReadStream(CallGate& gate, grpc::CallbackServerContext* context, const RpcRule& rule,
              Response* response, Open open)
@@ -68,6 +73,10 @@ class ReadStream final : public grpc::ServerReadReactor<Request> {
       return Turns::After::kGoOn;
     }
     if (incoming_ == Incoming::kAsked) return Turns::After::kGoOn;
+    if (incoming_ == Incoming::kNotYet) {
+      if (absl::Now() >= next_read_) Ask();
+      return Turns::After::kGoOn;
+    }
     if (incoming_ == Incoming::kHalfClosed) {
       // A connection that broke reads like an end; the cancel may not have come through yet.
       if (context_->IsCancelled()) return End(absl::CancelledError("the caller went away"));
@@ -80,8 +89,19 @@ class ReadStream final : public grpc::ServerReadReactor<Request> {
       sink_ = *std::move(sink);
     }
     if (absl::Status status = sink_->Take(request_); !status.ok()) return End(std::move(status));
-    Ask();
+    if (const absl::Duration pause = sink_->Pause(); pause > absl::ZeroDuration()) {
+      AskAfter(pause);
+    } else {
+      Ask();
+    }
     return Turns::After::kGoOn;
+  }
+
+  // The sender's window fills meanwhile, and it waits.
+  void AskAfter(absl::Duration pause) {
+    incoming_ = Incoming::kNotYet;
+    next_read_ = absl::Now() + pause;
+    alarm_.Set(absl::ToChronoTime(next_read_), [wake = call_.waker()](bool) { wake(); });
   }
 
   void Ask() {
@@ -102,6 +122,8 @@ class ReadStream final : public grpc::ServerReadReactor<Request> {
   std::unique_ptr<Sink<Request, Response>> sink_;
   Request request_;
   std::atomic<Incoming> incoming_ = Incoming::kAsked;
+  absl::Time next_read_;
+  grpc::Alarm alarm_;
   StreamCall call_;
 };
 

@@ -41,12 +41,15 @@ absl::Status CheckReader(const access::Principal& caller, const source::SourceOr
 
 class UploadSink final : public Sink<v1::WriteUploadRequest, v1::Upload> {
  public:
-  explicit UploadSink(source::UploadStore::Writer writer) : writer_(std::move(writer)) {}
+  UploadSink(source::UploadStore::Writer writer, BytePace& pace, std::string user)
+      : writer_(std::move(writer)), pace_(pace), user_(std::move(user)) {}
 
   absl::Status Take(const v1::WriteUploadRequest& message) override {
     KDBG_RETURN_IF_ERROR(CheckSize("data", message.data().size(), kMaxUploadChunk));
+    pause_ = pace_.Took(user_, static_cast<std::int64_t>(message.data().size()));
     return writer_.Write(message.data());
   }
+  absl::Duration Pause() override { return pause_; }
 
   absl::Status End(v1::Upload* response) override {
     KDBG_ASSIGN_OR_RETURN(const source::Upload upload, writer_.Finish());
@@ -56,6 +59,9 @@ class UploadSink final : public Sink<v1::WriteUploadRequest, v1::Upload> {
 
  private:
   source::UploadStore::Writer writer_;
+  BytePace& pace_;
+  const std::string user_;
+  absl::Duration pause_;
 };
 
 }  // namespace
@@ -113,7 +119,7 @@ grpc::ServerReadReactor<v1::WriteUploadRequest>* SourceServiceImpl::WriteUpload(
         KDBG_ASSIGN_OR_RETURN(const source::Upload upload, FindUpload(call, first.name()));
         KDBG_ASSIGN_OR_RETURN(source::UploadStore::Writer writer,
                               uploads_.OpenWriter(upload.id, first.offset_bytes()));
-        return std::make_unique<UploadSink>(std::move(writer));
+        return std::make_unique<UploadSink>(std::move(writer), gate_.upload_pace(), call.user());
       });
 }
 

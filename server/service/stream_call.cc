@@ -16,6 +16,7 @@ StreamCall::StreamCall(CallGate& gate, const grpc::CallbackServerContext& contex
       turns_(std::make_shared<Turns>(gate.streams(), std::move(turn))) {}
 
 absl::Status StreamCall::Enter() {
+  KDBG_RETURN_IF_ERROR(gate_.AdmitStream(rule_, peer_));
   KDBG_ASSIGN_OR_RETURN(Call call, gate_.Enter(rule_, peer_));
   call_ = std::make_unique<Call>(std::move(call));
   KDBG_ASSIGN_OR_RETURN(place_, gate_.EnterStream(*call_, peer_, turns_));

@@ -30,7 +30,7 @@ class StreamCall {
   // A conversation was let in and goes on.
   void Begin() { gate_.Begin(*call_); }
   // Gives the place back: what the stream did is over, even while a last message is on its way.
-  void FreePlace() { place_ = StreamPlace(); }
+  void FreePlace() { place_ = Place(); }
   // What the client is told of a call that ends with `status`.
   grpc::Status Leave(absl::Status status);
 
@@ -47,7 +47,7 @@ class StreamCall {
   const std::string peer_;
   const RpcRule& rule_;
   std::unique_ptr<Call> call_;
-  StreamPlace place_;
+  Place place_;
   const std::shared_ptr<Turns> turns_;
 };
 

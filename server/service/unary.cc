@@ -15,6 +15,9 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
       : gate_(gate), context_(context), rule_(rule), body_(std::move(body)) {}
 
   void Start() {
+    absl::StatusOr<Place> place = gate_.Admit(rule_, context_->peer());
+    if (!place.ok()) return Finish(ToGrpcStatus(place.status()));
+    place_ = *std::move(place);
     if (gate_.calls(rule_).TryRun([this] { Finish(ToGrpcStatus(Run())); })) return;
     Finish(ToGrpcStatus(gate_.TurnAway(rule_)));
   }
@@ -36,6 +39,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
   grpc::CallbackServerContext* const context_;
   const RpcRule& rule_;
   const UnaryBody body_;
+  Place place_;
 };
 
 }  // namespace

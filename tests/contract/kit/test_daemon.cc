@@ -76,7 +76,8 @@ Client::Client(std::shared_ptr<grpc::Channel> to)
       sessions(v1::SessionService::NewStub(channel)),
       server(v1::ServerService::NewStub(channel)) {}
 
-TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::getuid()) {
+TestDaemon::TestDaemon(service::GateLimits gate)
+    : users_(TestAccounts::Policy(), accounts_, clock_, ::getuid()) {
   const std::filesystem::path& root = directory_.path();
   std::filesystem::create_directories(allowed_path());
   database_ = OpenDatabase(root / "state.db");
@@ -124,7 +125,7 @@ TestDaemon::TestDaemon() : users_(TestAccounts::Policy(), accounts_, clock_, ::g
   enrolled_ =
       Need(access::EnrolledUsers::Open(*database_, clock_, std::move(access_settings)), "users");
   gate_ = std::make_unique<service::CallGate>(
-      users_, *grants_, clock_, service::GateLimits{},
+      users_, *grants_, clock_, gate,
       service::TlsCallers{.connections = connections_, .users = *enrolled_});
   audited_calls_ = gate_->Subscribe([this](const service::CallReport& call) {
     if (const auto record = service::AuditOf(call)) audit_.Write(*record);

@@ -92,7 +92,7 @@ class RecordedAudit final : public observe::AuditSink {
 
 class TestDaemon {
  public:
-  TestDaemon();
+  explicit TestDaemon(service::GateLimits gate = {});
   ~TestDaemon();
 
   Client As(uid_t uid) { return Client(ConnectAs(uid, directory_.path())); }

@@ -38,7 +38,7 @@ TlsServer::TlsServer(TlsServerOptions options) {
   settings.certificate_lifetime = options.settings.certificate_lifetime;
   enrolled_ = Need(access::EnrolledUsers::Open(*database_, clock_, settings), "users");
   gate_ = std::make_unique<service::CallGate>(
-      users_, *grants_, clock_, service::GateLimits{},
+      users_, *grants_, clock_, options.gate,
       service::TlsCallers{.connections = connections_, .users = *enrolled_});
   info_ = std::make_unique<service::ToyServerService>(*gate_);
   sessions_ = std::make_unique<service::ToySessionService>(*gate_);
@@ -53,6 +53,7 @@ TlsServer::TlsServer(TlsServerOptions options) {
   service::GrpcServerOptions server;
   server.addresses.emplace_back().path = socket();
   server.runtime_directory = root;
+  server.idle_limit = options.idle_limit;
   server.tls = service::TlsOptions{.addresses = {{.host = "127.0.0.1", .port = 0}},
                                    .keys = keys_.get(),
                                    .book = &connections_,

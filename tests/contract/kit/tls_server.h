@@ -24,6 +24,8 @@ namespace kdbg {
 struct TlsServerOptions {
   config::Tls settings = {};
   service::TlsLimits limits = {};
+  service::GateLimits gate = {};
+  absl::Duration idle_limit = absl::Hours(1);
 };
 
 // What a machine has that was let in.

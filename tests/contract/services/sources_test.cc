@@ -17,6 +17,8 @@ namespace {
 
 class SourcesTest : public testing::Test {
  protected:
+  explicit SourcesTest(service::GateLimits gate = {}) : daemon_(gate) {}
+
   absl::StatusOr<v1::Upload> Announce(Client& client, const std::string& bytes) {
     v1::CreateUploadRequest request;
     request.set_sha256(Sha256Hex(bytes));
@@ -157,6 +159,20 @@ TEST_F(SourcesTest, AClientGoneInMidUploadLeavesWhatArrivedAndNoLock) {
   } while (absl::IsOutOfRange(sent.status()));
   ASSERT_TRUE(sent.ok()) << sent.status();
   EXPECT_TRUE(sent->complete());
+}
+
+class PacedUploadTest : public SourcesTest {
+ protected:
+  PacedUploadTest() : SourcesTest({.upload_bytes_per_second = 100'000}) {}
+};
+
+TEST_F(PacedUploadTest, AnUploadComesNoFasterThanItsOwnersRate) {
+  const std::string bytes(40'000, 'a');
+  const auto upload = Announce(alice_, bytes);
+  const absl::Time begin = absl::Now();
+  const auto sent = Send(alice_, upload->name(), 0, bytes, 10'000);
+  EXPECT_TRUE(sent->complete());
+  EXPECT_GE(absl::Now() - begin, absl::Milliseconds(300)) << "the last one is waited for by nobody";
 }
 
 TEST_F(SourcesTest, AnotherUsersUploadIsNotThereEvenAsASource) {

@@ -383,6 +383,34 @@ TEST(TlsTest, AStrangerIsCutOffInTheEnd) {
       GRPC_CHANNEL_READY, std::chrono::system_clock::now() + std::chrono::seconds(20)));
 }
 
+TEST(TlsTest, WhoAsksWithoutPauseIsRefusedAndNobodyElseIs) {
+  TlsServerOptions options;
+  options.gate.budget.calls_per_second = 1;
+  options.gate.budget.burst = 3;
+  TlsServer server(options);
+  const auto carol = server.Connect(server.NewUser("carol"));
+  const auto dave = server.Connect(server.NewUser("dave"));
+  absl::Status answer;
+  int answered = 0;
+  while ((answer = GetInfo(carol).status()).ok()) ++answered;
+  EXPECT_GE(answered, 3);
+  EXPECT_TRUE(HasReason(answer, Reason::kTooManyCalls)) << answer;
+  EXPECT_GT(GetErrorDetail(answer)->retry_delay, absl::ZeroDuration());
+  EXPECT_TRUE(GetInfo(dave).ok());
+  EXPECT_TRUE(GetInfo(server.AsAdmin()).ok());
+}
+
+TEST(TlsTest, AConnectionThatIsIdleIsCutAndHadAgain) {
+  TlsServerOptions options;
+  options.idle_limit = absl::Seconds(1);
+  TlsServer server(options);
+  const auto dave = server.Connect(server.NewUser("dave"));
+  ASSERT_TRUE(GetInfo(dave).ok());
+  EXPECT_TRUE(dave->WaitForStateChange(
+      GRPC_CHANNEL_READY, std::chrono::system_clock::now() + std::chrono::seconds(20)));
+  EXPECT_TRUE(GetInfo(dave).ok());
+}
+
 TEST(TlsTest, WhoWasRevokedIsToldSoAndCutOffAsAStranger) {
   TlsServerOptions options;
   options.limits.stranger_lifetime = absl::Seconds(2);
