@@ -13,6 +13,8 @@ import time
 
 import pyte
 
+import kdbg
+
 
 class Terminal:
     def __init__(self, arguments, columns=100, rows=30, **options):
@@ -65,3 +67,15 @@ class Terminal:
         self.program.kill()
         self.program.wait()
         os.close(self.master)
+
+
+@contextlib.contextmanager
+def shell(session):
+    """Somebody at the guest's shell."""
+    terminal = Terminal([kdbg.BIN / "kdbgctl", "console", session["name"], "--since", "0"],
+                        env=kdbg.environment())
+    try:
+        terminal.until(r"\$ *\n* *$")
+        yield terminal
+    finally:
+        terminal.close()

@@ -6,19 +6,7 @@ import unittest
 
 import fixtures
 import kdbg
-from terminal import Terminal
-
-
-@contextlib.contextmanager
-def shell(session):
-    """Somebody at the guest's shell."""
-    terminal = Terminal([kdbg.BIN / "kdbgctl", "console", session["name"], "--since", "0"],
-                        env=kdbg.environment())
-    try:
-        terminal.until(r"\$ *\n* *$")
-        yield terminal
-    finally:
-        terminal.close()
+from terminal import shell
 
 
 def answer(forward):
