@@ -120,6 +120,7 @@ class Daemon::Parts {
   absl::Duration record_age_;
   absl::Duration mirror_age_;
   SystemClock clock_;
+  host::FdStore fd_store_{host::FdStore::HeldForUs()};
   std::unique_ptr<observe::AuditSink> audit_ = observe::OpenAudit();
   std::unique_ptr<host::RunnerProcess> runner_process_;
   std::unique_ptr<host::RunnerClient> runner_;
@@ -360,7 +361,8 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
                                                  .guest_identity = identity,
                                                  .templates_directory = paths_.templates,
                                                  .uid_of = uid_of,
-                                                 .on_gdb_visit = on_gdb_visit},
+                                                 .on_gdb_visit = on_gdb_visit,
+                                                 .fd_store = &fd_store_},
                                                 LimitsFrom(config.session, memory.total_bytes)));
   return absl::OkStatus();
 }
@@ -420,7 +422,9 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
   options.runtime_directory = paths_.private_sockets;
   options.tls = access_.tls_options();
   for (const auto& socket : paths_.sockets) {
-    options.addresses.emplace_back().path = socket;
+    service::UnixAddress& address = options.addresses.emplace_back();
+    address.path = socket;
+    if (auto held = fd_store_.Take(socket)) address.inherited_fd = std::move(*held).Release();
   }
   KDBG_ASSIGN_OR_RETURN(server_,
                         service::GrpcServer::Start(

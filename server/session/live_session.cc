@@ -60,6 +60,7 @@ LiveSession::LiveSession(const Sessions::Parts& parts, const SessionLimits& limi
       port_(std::move(ports.gdb)),
       forward_ports_(std::move(ports.forwards)) {
   admission_.Know(record_);
+  if (port_) PortRange::Hold(*port_);
 }
 
 LiveSession::~LiveSession() {
@@ -307,6 +308,7 @@ void LiveSession::TearDown(std::string_view reason) {
   std::shared_ptr<guest::ConsoleLog> console;
   {
     absl::MutexLock lock(&mutex_);
+    if (port_) PortRange::GiveUp(*port_);
     port_.reset();
     guest = std::exchange(guest_, nullptr);
     console = console_;

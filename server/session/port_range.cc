@@ -28,6 +28,10 @@ absl::StatusOr<gdb::ReservedPort> FirstFree(const std::string& host, int first, 
                    {{"first_port", std::to_string(first)}, {"last_port", std::to_string(last)}});
 }
 
+constexpr std::string_view kHeldPrefix = "gdb-";
+
+std::string NameOf(int port) { return fmt::format("{}{}", kHeldPrefix, port); }
+
 }  // namespace
 
 // The kernel knows which ports are taken; here are those that are to be, too.
@@ -43,6 +47,23 @@ absl::StatusOr<gdb::ReservedPort> PortRange::Take() const {
   absl::MutexLock lock(&book_->mutex);
   return FirstFree(host_, first_, last_, book_->promised);
 }
+
+absl::StatusOr<gdb::ReservedPort> PortRange::TakeAgain(const std::string& host, int port,
+                                                       host::FdStore* held) {
+  if (auto fd = held != nullptr ? held->Take(NameOf(port)) : std::nullopt) {
+    auto adopted = gdb::ReservedPort::Adopt(*std::move(fd));
+    if (adopted.ok() && adopted->port() == port) return adopted;
+  }
+  return gdb::ReservedPort::Bind(host, port);
+}
+
+void PortRange::Hold(const gdb::ReservedPort& port) {
+  host::FdStore::Hold(NameOf(port.port()), port.fd());
+}
+
+void PortRange::GiveUp(const gdb::ReservedPort& port) { host::FdStore::LetGo(NameOf(port.port())); }
+
+void PortRange::GiveUpTheRest(host::FdStore& held) { held.LetGoOfTheRest(kHeldPrefix); }
 
 absl::StatusOr<PortRange::Promise> PortRange::PromiseLoopback() const {
   absl::MutexLock lock(&book_->mutex);

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/gdb/reserved_port.h"
+#include "server/host/fd_store.h"
 
 namespace kdbg::session {
 
@@ -22,6 +23,16 @@ class PortRange {
   // RESOURCE_EXHAUSTED (kNoFreePort). The port is free again when the handle, or the door made of
   // it, is gone.
   absl::StatusOr<gdb::ReservedPort> Take() const;
+
+  // The port of a session of an earlier daemon: as the service manager held it, else bound anew.
+  // ALREADY_EXISTS: something else has it by now.
+  static absl::StatusOr<gdb::ReservedPort> TakeAgain(const std::string& host, int port,
+                                                     host::FdStore* held);
+  // For the service manager to hold while no daemon runs; until it is given up.
+  static void Hold(const gdb::ReservedPort& port);
+  static void GiveUp(const gdb::ReservedPort& port);
+  // What was held of sessions that are no more.
+  static void GiveUpTheRest(host::FdStore& held);
 
   // The number of a port of the loopback that no other session is given until this is gone.
   using Promise = std::shared_ptr<const int>;

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/guest/guest.h"
+#include "server/host/fd_store.h"
 #include "server/host/identity.h"
 #include "server/session/copy_room.h"
 #include "server/session/sessions.h"
@@ -45,6 +46,7 @@ struct Sessions::Parts {
   std::function<std::optional<uid_t>(const std::string& user)> uid_of;
   // Called on the gateway's thread: note it and return.
   std::function<void(const GdbVisit&)> on_gdb_visit;
+  host::FdStore* fd_store = nullptr;  // with gdb ports of an earlier daemon; null: there was none
 };
 
 }  // namespace kdbg::session

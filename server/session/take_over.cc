@@ -23,6 +23,7 @@ absl::Status Sessions::Impl::TakeOver() {
   for (const SessionRecord& record : unfinished) known.insert(record.id);
   RemoveStrays(known);
   for (SessionRecord& record : unfinished) TakeOver(std::move(record));
+  if (parts_.fd_store != nullptr) PortRange::GiveUpTheRest(*parts_.fd_store);
   absl::MutexLock admission(&admission_mutex_);
   StartWhoCan();
   TellWaiting();
@@ -95,7 +96,7 @@ void Sessions::Impl::WaitAgain(SessionRecord record) {
 }
 
 absl::StatusOr<gdb::ReservedPort> Sessions::Impl::KeepPort(SessionRecord* record) const {
-  auto same = gdb::ReservedPort::Bind(record->gdb_host, record->gdb_port);
+  auto same = PortRange::TakeAgain(record->gdb_host, record->gdb_port, parts_.fd_store);
   if (same.ok()) return same;
   KDBG_ASSIGN_OR_RETURN(gdb::ReservedPort other, ports_.Take());
   spdlog::warn("session {}: its gdb port {} was taken meanwhile; it has {} now", record->id,

@@ -1,11 +1,13 @@
 """The daemon goes, by request or by kill -9, and comes back: guests, ports and books are as before."""
 
+import contextlib
 import json
 import os
 import random
 import re
 import select
 import signal
+import socket
 import time
 import unittest
 
@@ -117,6 +119,67 @@ class Restart(unittest.TestCase):
             kdbg.eventually(lambda: not listed() and not guests())
             self.assertEqual(list((kdbg.folder() / "state" / "guests").iterdir()), [])
         self.assertEqual(kdbg.show("artifact", kdbg.artifact_of(kdbg.KERNEL)).get("pins", []), [])
+
+
+class Manager:
+    """systemd reduced to its file descriptor store."""
+
+    def __init__(self, folder):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.address = str(folder / "notify")
+        self.socket.bind(self.address)
+        self.socket.setblocking(False)
+        self.descriptors = {}
+
+    def held(self):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                text, descriptors, _, _ = socket.recv_fds(self.socket, 4096, 4)
+                words = dict(line.split("=", 1) for line in text.decode().splitlines())
+                if "FDSTORE" in words:
+                    self.let_go(words["FDNAME"])
+                    self.descriptors[words["FDNAME"]], = descriptors
+                elif "FDSTOREREMOVE" in words:
+                    self.let_go(words["FDNAME"])
+        return self.descriptors
+
+    def let_go(self, name):
+        if name in self.descriptors:
+            os.close(self.descriptors.pop(name))
+
+    def launch(self):
+        names, descriptors = list(self.held()), list(self.held().values())
+        moves = "".join(f"exec {3 + index}<&{fd}; " for index, fd in enumerate(descriptors))
+        fixtures.launch(
+            kdbg.folder(), ["bash", "-c", moves + 'LISTEN_PID=$$ exec "$@"', "starter"], pass_fds=descriptors,
+            env=os.environ | {"NOTIFY_SOCKET": self.address, "LISTEN_FDS": str(len(names)),
+                              "LISTEN_FDNAMES": ":".join(names)})
+
+    def close(self):
+        for name in list(self.held()):
+            self.let_go(name)
+        self.socket.close()
+
+
+class ServiceManager(unittest.TestCase):
+    def test_who_connects_to_a_gdb_port_while_no_daemon_runs_waits_for_the_next_one(self):
+        fixtures.end(signal.SIGTERM)
+        with kdbg.scratch() as scratch, contextlib.closing(Manager(scratch)) as manager:
+            try:
+                manager.launch()
+                with kdbg.session() as session:
+                    fixtures.end()
+                    self.assertEqual(list(manager.held()), [f"gdb-{session['gdb']['port']}"])
+                    with kdbg.connect(session) as early:
+                        early.sendall(b"+$?#3f")
+                        manager.launch()
+                        early.settimeout(20)
+                        answer = b""
+                        while not re.search(rb"\$T05.*#", answer):
+                            answer += early.recv(4096) or self.fail(f"hung up after {answer}")
+                kdbg.eventually(lambda: not manager.held())
+            finally:
+                fixtures.restart(signal.SIGTERM)
 
 
 class BuildAcrossRestart(unittest.TestCase):
