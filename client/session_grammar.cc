@@ -29,7 +29,9 @@ void AddSessionOptions(CLI::App* command, SessionCreateOptions& options) {
           "port of the guest that the server's host can reach; more than once; means --net")
       ->check(CLI::Range(1, 65535))
       ->type_name("PORT");
-  for (const char* later : {"--disk", "--share"}) {
+  command->add_option("--disk", options.disk,
+                      "one of the server's images, as /dev/vda; what is written goes with a reset");
+  for (const char* later : {"--share"}) {
     command
         ->add_flag_function(
             later,

@@ -111,6 +111,7 @@ Details SessionDetails(const v1::Session& session) {
           {"Guest", fmt::format("{} CPUs, {} MiB, {}", shape.vcpu_count(), shape.memory_mib(),
                                 session.accelerator())},
           {"Network", Network(session)},
+          {"Disk", session.disk().image()},
           {"Saved state", ShortName(session.saved_state())},
           {"Command line", session.command_line()},
           {"By itself", Orders(session)},

@@ -23,6 +23,7 @@ struct SessionCreateOptions {
   std::string on_expiry;  // "end", "dump"
   bool net = false;
   std::vector<int> forwards;  // the guest's ports
+  std::string disk;           // an image's name
   bool kaslr = false;
   bool no_wait = false;
   bool queue = false;

@@ -69,6 +69,7 @@ absl::StatusOr<v1::Session> Describe(Context& context, const SessionCreateOption
   for (const int port : options.forwards) {
     session.mutable_network()->add_forwards()->set_guest_port(port);
   }
+  if (!options.disk.empty()) session.mutable_disk()->set_image(options.disk);
   KDBG_RETURN_IF_ERROR(SetOrders(options, session));
   SetStopPoint(options.stop_at, session);
   session.set_kernel_arguments(options.append);

@@ -30,6 +30,7 @@ session::SessionLimits LimitsFrom(const config::Session& settings, std::int64_t 
   limits.warm_memory_mib = settings.warm_memory_mib;
   limits.gdb_host = settings.gdb_host;
   limits.gdb_peers = settings.gdb_peers;
+  limits.disk_images = settings.disk_images;
   limits.first_port = settings.first_port;
   limits.last_port = settings.last_port;
   return limits;

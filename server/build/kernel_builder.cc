@@ -1,10 +1,13 @@
 #include "server/build/kernel_builder.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <re2/re2.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <initializer_list>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -186,10 +189,15 @@ std::string UnpacksOf(const ConfigValues& config) {
 }
 
 std::string DrivesOf(const ConfigValues& config) {
-  for (const char* symbol : {"VIRTIO_NET", "VIRTIO_PCI", "INET"}) {
-    if (config.Get(symbol) != "y" && config.Get(symbol) != "m") return "nothing";
-  }
-  return "net";
+  const auto has = [&](std::initializer_list<const char*> symbols) {
+    return std::all_of(symbols.begin(), symbols.end(), [&](const char* symbol) {
+      return config.Get(symbol) == "y" || config.Get(symbol) == "m";
+    });
+  };
+  std::vector<std::string_view> drives;
+  if (has({"VIRTIO_NET", "VIRTIO_PCI", "INET"})) drives.push_back("net");
+  if (has({"VIRTIO_BLK", "VIRTIO_PCI"})) drives.push_back("disk");
+  return drives.empty() ? "nothing" : fmt::format("{}", fmt::join(drives, " "));
 }
 
 }  // namespace

@@ -234,6 +234,7 @@ absl::Status ReadSession(Section section, Session& session) {
   section.Read("user_memory_mib", session.user_memory_mib, 0, kMaxMib);
   section.Read("template_memory_mib", session.template_memory_mib, 0, kMaxMib);
   section.Read("warm_memory_mib", session.warm_memory_mib, 0, kMaxMib);
+  section.Read("disk_images", session.disk_images);
   return section.Finish();
 }
 

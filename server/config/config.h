@@ -74,7 +74,8 @@ struct Build {
 
 struct Session {
   std::string gdb_host = "127.0.0.1";
-  std::vector<Network> gdb_peers;  // other hosts that gdb may come from
+  std::vector<Network> gdb_peers;     // other hosts that gdb may come from
+  std::filesystem::path disk_images;  // what sessions may have disks on; empty: nothing
   int first_port = 20000;
   int last_port = 20999;
   std::string accelerator = "auto";  // auto, kvm, tcg

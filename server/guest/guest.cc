@@ -88,6 +88,7 @@ vm::DomainSpec ToDomainSpec(const GuestSpec& spec) {
           .run_as = spec.run_as,
           .memory_file = spec.memory_file,
           .network = spec.network,
+          .disk = spec.disk,
           .beginning = vm::Beginning::kReset,
           .priority = spec.priority};
 }

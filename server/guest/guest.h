@@ -75,6 +75,7 @@ struct GuestSpec {
   std::optional<vm::MemoryFile> memory_file = std::nullopt;  // absent: memory of its own
   vm::Priority priority = vm::Priority::kNormal;
   std::optional<vm::UserNetwork> network = std::nullopt;  // absent: no network device
+  std::optional<vm::Disk> disk = std::nullopt;            // absent: none
 };
 
 // A machine at rest, from which any number of guests of its shape can go on.

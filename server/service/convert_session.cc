@@ -184,6 +184,7 @@ void SetInputs(const session::SessionRequest& request, v1::Session* message) {
   *message->mutable_stop_point() = StopPointOf(request.stop);
   message->set_kernel_arguments(ValidUtf8(request.kernel_arguments));
   if (request.network) *message->mutable_network() = NetworkOf(*request.network);
+  if (!request.disk_image.empty()) message->mutable_disk()->set_image(request.disk_image);
   message->set_on_panic(OnPanicOf(request.on_panic));
   message->set_on_expiry(OnExpiryOf(request.on_expiry));
   if (request.ttl) Set(*request.ttl, message->mutable_ttl());
@@ -380,6 +381,12 @@ absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest
   result.kernel_arguments = wanted.kernel_arguments();
   if (wanted.has_network()) {
     KDBG_ASSIGN_OR_RETURN(result.network, NetworkFrom(wanted.network()));
+  }
+  if (wanted.has_disk()) {
+    if (wanted.disk().image().empty()) {
+      return InvalidField("session.disk.image", "", "session.disk needs the name of an image");
+    }
+    result.disk_image = wanted.disk().image();
   }
   KDBG_ASSIGN_OR_RETURN(result.on_panic, OnPanicFrom(wanted.on_panic()));
   KDBG_ASSIGN_OR_RETURN(result.on_expiry, OnExpiryFrom(wanted.on_expiry()));

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/str_split.h"
 #include "proto/contract/architecture.h"
 #include "proto/contract/error.h"
 #include "proto/support/status_macros.h"
@@ -114,16 +117,28 @@ absl::StatusOr<std::filesystem::path> InitramfsOf(const store::Artifact& kernel,
 }
 
 // What the kernel was built before this was noted of is not known, and so not refused.
-absl::Status CheckNetwork(const SessionRequest& request, const store::Artifact& kernel) {
-  const auto drives = kernel.attributes.find(store::kDrivesAttribute);
-  if (!request.network || drives == kernel.attributes.end() || drives->second == "net") {
-    return absl::OkStatus();
+absl::Status CheckDrives(const SessionRequest& request, const store::Artifact& kernel) {
+  const auto attribute = kernel.attributes.find(store::kDrivesAttribute);
+  if (attribute == kernel.attributes.end()) return absl::OkStatus();
+  const std::vector<std::string> drives = absl::StrSplit(attribute->second, ' ');
+  const auto lacks = [&](std::string_view what) {
+    return std::find(drives.begin(), drives.end(), what) == drives.end();
+  };
+  if (request.network && lacks("net")) {
+    return Unfit(Reason::kWrongState,
+                 fmt::format("artifacts/{} has no driver for the network device: build the kernel "
+                             "with CONFIG_VIRTIO_NET, CONFIG_VIRTIO_PCI and CONFIG_INET, or create "
+                             "the session without a network",
+                             kernel.id));
   }
-  return Unfit(Reason::kWrongState,
-               fmt::format("artifacts/{} has no driver for the network device: build the kernel "
-                           "with CONFIG_VIRTIO_NET, CONFIG_VIRTIO_PCI and CONFIG_INET, or create "
-                           "the session without a network",
-                           kernel.id));
+  if (!request.disk_image.empty() && lacks("disk")) {
+    return Unfit(Reason::kWrongState,
+                 fmt::format("artifacts/{} has no driver for the disk: build the kernel with --set "
+                             "BLOCK=y --set BLK_DEV=y --set VIRTIO_BLK=y (and its file system), "
+                             "or create the session without a disk",
+                             kernel.id));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status CheckKinds(const store::Artifact& kernel, const store::Artifact* initramfs) {
@@ -161,7 +176,7 @@ absl::StatusOr<Admitted> Admit(const SessionRequest& request, const store::Artif
   admitted.request = request;
   KDBG_RETURN_IF_ERROR(FillShape(admitted.request, limits));
   KDBG_RETURN_IF_ERROR(CheckKinds(kernel, initramfs));
-  KDBG_RETURN_IF_ERROR(CheckNetwork(request, kernel));
+  KDBG_RETURN_IF_ERROR(CheckDrives(request, kernel));
   admitted.ttl = request.ttl.value_or(limits.default_ttl);
   if (admitted.ttl <= absl::ZeroDuration() || admitted.ttl > limits.maximum_ttl) {
     return InvalidField("ttl", absl::FormatDuration(admitted.ttl),

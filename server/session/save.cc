@@ -36,11 +36,11 @@ absl::StatusOr<store::ArtifactFile> PutFile(store::BlobStore& blobs, std::string
 absl::StatusOr<store::Artifact> Sessions::Impl::Save(std::string_view id, std::string_view caller) {
   KDBG_ASSIGN_OR_RETURN(const std::shared_ptr<LiveSession> session, Live(id));
   const SessionRecord record = session->Snapshot();
-  if (record.request.network) {
+  if (record.request.network || !record.request.disk_image.empty()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
-                     fmt::format("sessions/{} has a network, which cannot be saved; save one "
-                                 "created without",
-                                 record.id));
+                     fmt::format("sessions/{} has a {}, which cannot be saved; save one created "
+                                 "without",
+                                 record.id, record.request.network ? "network" : "disk"));
   }
   const std::shared_ptr<const void> use = session->Use();
   KDBG_ASSIGN_OR_RETURN(const store::Artifact kernel,

@@ -84,6 +84,7 @@ struct SessionRequest {
   StopChoice stop;
   std::string kernel_arguments;
   std::optional<vm::UserNetwork> network;  // its host ports: 0 until it starts
+  std::string disk_image = {};             // a name of DiskImages; empty: no disk
   OnPanic on_panic = OnPanic::kStay;
   OnExpiry on_expiry = OnExpiry::kEnd;
   std::optional<absl::Duration> ttl;

@@ -91,6 +91,10 @@ CREATE TABLE session_forwards (
 ) WITHOUT ROWID;
 )";
 
+constexpr std::string_view kAddDisk = R"(
+ALTER TABLE sessions ADD COLUMN disk_image TEXT NOT NULL DEFAULT '';
+)";
+
 constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 1, .sql = kCreate},
     {.module = "session", .version = 2, .sql = kAddExpiry},
@@ -99,6 +103,7 @@ constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 5, .sql = kAddSavedState},
     {.module = "session", .version = 6, .sql = kAddOrders},
     {.module = "session", .version = 7, .sql = kAddNetwork},
+    {.module = "session", .version = 8, .sql = kAddDisk},
 };
 
 constexpr std::string_view kColumns =
@@ -108,7 +113,7 @@ constexpr std::string_view kColumns =
     "failure_fault, failure_reason, failure_message, failure_excerpt, stopped_at, end_reason, "
     "console_size, ready_time, expire_time, end_time, create_us, boot_us, "
     "expire_monotonic_us, origin, template_key, saved_state, on_panic, on_expiry, "
-    "last_dump, dump_failure, has_network";
+    "last_dump, dump_failure, has_network, disk_image";
 
 std::string SymbolOf(const StopChoice& stop) {
   const auto* symbol = std::get_if<SymbolStop>(&stop);
@@ -178,6 +183,7 @@ SessionRecord FromRow(const state::Row& row) {
   record.last_dump = row.Text(column++);
   record.dump_failure = row.Text(column++);
   if (row.Integer(column++) != 0) record.request.network.emplace();
+  record.request.disk_image = row.Text(column++);
   return record;
 }
 
@@ -253,9 +259,9 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
               "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
               "command_line, accelerator, create_time, state, stopped_at, end_reason, "
               "console_size, expire_time, expire_monotonic_us, create_us, boot_us, request_id, "
-              "saved_state, on_panic, on_expiry, has_network) "
+              "saved_state, on_panic, on_expiry, has_network, disk_image) "
               "VALUES "
-              "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?,?,?,?)",
+              "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?,?,?,?,?)",
               record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
               request.kernel_build, request.initramfs_build, request.vcpu_count, request.memory_mib,
               request.accelerator, request.randomize_base, request.stop.index(),
@@ -263,7 +269,7 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
               record.command_line, record.accelerator, record.create_time, record.state,
               record.expire_time, absl::ToInt64Microseconds(record.expire_monotonic),
               request.request_id, request.saved_state, request.on_panic, request.on_expiry,
-              request.network.has_value())
+              request.network.has_value(), request.disk_image)
           .status());
   KDBG_RETURN_IF_ERROR(StoreForwards(transaction, record));
   return transaction.Query("SELECT sequence FROM sessions WHERE id = ?", record.id,

@@ -11,6 +11,7 @@
 #include "server/base/clock.h"
 #include "server/base/ids.h"
 #include "server/observe/log.h"
+#include "server/session/disk_images.h"
 #include "server/session/session_table.h"
 #include "server/session/sessions_impl.h"
 
@@ -105,6 +106,9 @@ absl::StatusOr<SessionRecord> Sessions::Impl::Create(std::string_view owner,
     return absl::OkStatus();
   }));
   if (earlier) return Get(earlier->id);
+  if (!request.disk_image.empty()) {
+    KDBG_RETURN_IF_ERROR(DiskImages(limits_.disk_images).Check(request.disk_image));
+  }
   KDBG_ASSIGN_OR_RETURN(Admitted admitted, AdmitRequest(request));
   SessionRecord record;
   record.id = NewId(kIdPrefix);
@@ -123,6 +127,9 @@ absl::Status Sessions::Impl::NameGuest(const SessionRecord& record, guest::Guest
   guest->owner = record.owner;
   guest->directory = parts_.guests_directory / record.id;
   guest->network = record.request.network;
+  if (!record.request.disk_image.empty()) {
+    guest->disk = DiskImages(limits_.disk_images).Locate(record.request.disk_image);
+  }
   KDBG_ASSIGN_OR_RETURN(guest->run_as, parts_.guest_identity(record.owner));
   return absl::OkStatus();
 }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -61,7 +62,8 @@ struct SessionLimits {
   Quota quota = {.user = {}, .host = {.sessions = 64}};
   std::size_t maximum_waiting = 256;
   std::string gdb_host = "127.0.0.1";
-  std::vector<Network> gdb_peers = {};  // other hosts that may attach gdb at a port
+  std::vector<Network> gdb_peers = {};     // other hosts that may attach gdb at a port
+  std::filesystem::path disk_images = {};  // disk_images.h; empty: there are none
   int first_port = 20000;
   int last_port = 20999;
   absl::Duration boot_timeout = absl::Minutes(3);

@@ -38,10 +38,10 @@ TemplatePool::~TemplatePool() {
 std::optional<std::string> TemplatePool::KeyOf(const guest::GuestSpec& guest,
                                                const guest::StopPoint& stop) const {
   // One moment for all clones; one that is not had by making the machine; an address that is random
-  // is so for each; and a network has ports of its own.
+  // is so for each; a network has ports of its own, and a disk what was written to it.
   if (guest.memory_mib > settings_.memory_mib || !guest::CanBeCloned(stop) ||
       std::holds_alternative<guest::StopAtReset>(stop) ||
-      guest.base_address == guest::BaseAddress::kRandomized || guest.network) {
+      guest.base_address == guest::BaseAddress::kRandomized || guest.network || guest.disk) {
     return std::nullopt;
   }
   const absl::StatusOr<std::string> emulator = host_.hypervisor.EmulatorVersion(guest.architecture);

@@ -54,6 +54,14 @@ struct UserNetwork {
   std::vector<PortForward> forwards;
 };
 
+// A virtio disk with an image's content. What the guest writes is its own and gone with the
+// machine: QEMU keeps it in a nameless file, in the directory of the gdb socket.
+struct Disk {
+  enum class Format { kRaw, kQcow2 };
+  std::filesystem::path image;  // without a comma; readable by the guest's uid
+  Format format = Format::kRaw;
+};
+
 // What a machine begins with: a reset, or the state that LoadState brings.
 enum class Beginning { kReset, kLoadedState };
 
@@ -84,6 +92,7 @@ struct DomainSpec {
   std::optional<host::Identity> run_as;  // absent: the hypervisor's own choice
   std::optional<MemoryFile> memory_file = std::nullopt;  // absent: memory of its own
   std::optional<UserNetwork> network = std::nullopt;     // absent: no network device
+  std::optional<Disk> disk = std::nullopt;               // absent: none
   Beginning beginning = Beginning::kReset;
   Priority priority = Priority::kNormal;
 };

@@ -79,6 +79,14 @@ TEST_F(SessionTest, WhatItIsToDoByItselfIsSentAndShown) {
   EXPECT_THAT(wrong.err, HasSubstr("--on-panic reboot: write stay, dump or reset"));
 }
 
+TEST_F(SessionTest, ADiskIsAskedForByTheNameOfItsImage) {
+  AddSession({});
+  ASSERT_EQ(Run({"session", "create", "--disk", "debian.qcow2"}).exit_code, 0);
+  EXPECT_EQ(state().created_sessions.back().session().disk().image(), "debian.qcow2");
+  state().sessions["sessions/s-1"].mutable_disk()->set_image("debian.qcow2");
+  EXPECT_THAT(Run({"session", "show", "s-1"}).out, HasSubstr("debian.qcow2"));
+}
+
 TEST_F(SessionTest, ANetworkIsAskedForAndItsForwardsAreShown) {
   AddSession({});
   ASSERT_EQ(Run({"session", "create", "--net"}).exit_code, 0);

@@ -27,15 +27,16 @@ free_space_floor_mib = 512
 first_port = 21000
 last_port = 21099
 warm_memory_mib = {warm_mib}
+disk_images = "{folder}/images"
 """
 
 
-def launch(folder):
-    """The daemon on the state in `folder`; returns when it answers."""
+def launch(folder, starter=(), **options):
+    """The daemon on the state in `folder`, by a program that becomes it; returns when it answers."""
     with open(folder / "kdbgd.log", "ab") as log:
         daemon = subprocess.Popen(
-            [kdbg.BIN / "kdbgd", "--config", folder / "kdbgd.toml"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+            [*starter, kdbg.BIN / "kdbgd", "--config", folder / "kdbgd.toml"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **options)
     kdbg.RUN_FILE.write_text(json.dumps({"folder": str(folder), "pid": daemon.pid}))
     kdbg.folder.cache_clear()
 
@@ -76,6 +77,7 @@ def start():
     else:
         folder = pathlib.Path(tempfile.mkdtemp(prefix="kdbg-system-", dir="/var/tmp"))
         folder.chmod(0o711)
+        (folder / "images").mkdir(mode=0o755)
         (folder / "kdbgd.toml").write_text(CONFIG.format(folder=folder, warm_mib=0))
     launch(folder)
     print(kdbg.ctl("info").text)

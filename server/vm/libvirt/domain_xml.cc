@@ -128,6 +128,17 @@ void AddNetwork(const DomainSpec& spec, std::vector<std::string>& arguments) {
                                                  MacAddress(spec))});
 }
 
+// QEMU's own snapshot mode: the image is only read, and what is written goes to a file that has no
+// name, below TMPDIR. libvirt's <transient/> would put one beside the image.
+void AddDisk(const Disk& disk, std::vector<std::string>& arguments) {
+  arguments.insert(
+      arguments.end(),
+      {"-drive",
+       fmt::format("if=none,id=kdbg-disk,snapshot=on,discard=unmap,format={},file={}",
+                   disk.format == Disk::Format::kQcow2 ? "qcow2" : "raw", disk.image.native()),
+       "-device", "virtio-blk-pci,drive=kdbg-disk"});
+}
+
 void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node command_line = domain.append_child("qemu:commandline");
   const std::string chardev = fmt::format("socket,id=kdbg-gdb,path={},server=on,wait=off",
@@ -144,8 +155,14 @@ void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const Architect
     arguments.insert(arguments.end(), {"-device", "pvpanic-pci"});
   }
   if (spec.network) AddNetwork(spec, arguments);
+  if (spec.disk) AddDisk(*spec.disk, arguments);
   for (const std::string& argument : arguments) {
     AddWith(command_line, "qemu:arg", "value", argument);
+  }
+  if (spec.disk) {
+    pugi::xml_node variable = command_line.append_child("qemu:env");
+    variable.append_attribute("name") = "TMPDIR";
+    variable.append_attribute("value") = spec.gdb_socket.parent_path().c_str();
   }
 }
 

@@ -124,6 +124,8 @@ TEST_F(SessionsTest, AMalformedRequestIsRefusedAndLeavesNothing) {
       [](v1::Session* session) { session->mutable_ttl()->set_seconds(INT64_MAX); },
       [](v1::Session* session) { session->set_kernel_arguments(std::string(1025, 'x')); },
       [](v1::Session* session) { session->set_kernel("sessions/x"); },
+      [](v1::Session* session) { session->mutable_disk(); },
+      [](v1::Session* session) { session->mutable_disk()->set_image("../vmlinux.img"); },
       [](v1::Session* session) { session->mutable_network()->add_forwards(); },
       [](v1::Session* session) {
         session->mutable_network()->add_forwards()->set_guest_port(65536);

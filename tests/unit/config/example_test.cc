@@ -18,6 +18,7 @@ TEST(ExampleConfigTest, ShowsTheDefaults) {
   EXPECT_EQ(example->server.first_owner_uid, defaults.server.first_owner_uid);
   EXPECT_EQ(example->server.owner_uid_count, defaults.server.owner_uid_count);
   EXPECT_EQ(example->server.maximum_upload_mib, defaults.server.maximum_upload_mib);
+  EXPECT_EQ(example->session.disk_images, defaults.session.disk_images);
   EXPECT_EQ(example->server.upload_mib_per_second, defaults.server.upload_mib_per_second);
   EXPECT_EQ(example->server.calls_per_second, defaults.server.calls_per_second);
   EXPECT_EQ(example->access.admins, defaults.access.admins);

@@ -102,12 +102,16 @@ TEST_F(AdmissionTest, AnInitramfsTheKernelCannotUnpackIsRefused) {
   EXPECT_EQ(Try()->guest.initramfs, blobs_->PathOf(std::string(64, 'b')));
 }
 
-TEST_F(AdmissionTest, ANetworkThatTheKernelDoesNotDriveIsRefused) {
+TEST_F(AdmissionTest, ADeviceThatTheKernelDoesNotDriveIsRefused) {
   kernel_.attributes["drives"] = "nothing";
   EXPECT_TRUE(Try().ok());
   request_.network.emplace();
   ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kWrongState, "CONFIG_VIRTIO_NET");
   kernel_.attributes["drives"] = "net";
+  EXPECT_TRUE(Try().ok());
+  request_.disk_image = "debian.img";
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kWrongState, "VIRTIO_BLK");
+  kernel_.attributes["drives"] = "net disk";
   EXPECT_TRUE(Try().ok());
   kernel_.attributes.erase("drives");  // from before it was noted
   EXPECT_TRUE(Try().ok());

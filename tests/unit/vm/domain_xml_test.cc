@@ -106,6 +106,16 @@ TEST(DomainXmlTest, ANetworkIsRestrictedAndItsForwardsListenOnTheLoopbackOnly) {
                         "hostfwd=tcp:127.0.0.1:21004-:80\""));
 }
 
+TEST(DomainXmlTest, ADisksImageIsOnlyReadAndWhatIsWrittenStaysWithTheGuest) {
+  EXPECT_THAT(DomainXml(Sample(), "/s"), Not(HasSubstr("-drive")));
+  DomainSpec spec = Sample();
+  spec.gdb_socket = "/guests/vm-1/stub/gdb.sock";
+  spec.disk = Disk{.image = "/images/debian.qcow2", .format = Disk::Format::kQcow2};
+  const std::string xml = DomainXml(spec, "/s");
+  EXPECT_THAT(xml, HasSubstr("snapshot=on,discard=unmap,format=qcow2,file=/images/debian.qcow2\""));
+  EXPECT_THAT(xml, HasSubstr("<qemu:env name=\"TMPDIR\" value=\"/guests/vm-1/stub\""));
+}
+
 TEST(DomainXmlTest, ANetworkCardHasAnAddressOfItsOwnThatStays) {
   const auto address = [](const std::string& name) {
     DomainSpec spec = Sample();
