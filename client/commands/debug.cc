@@ -27,6 +27,9 @@ std::vector<std::string> GdbArguments(const DebugOptions& options) {
 }  // namespace
 
 CommandEnd Debug(Context& context, DebugOptions options) {
+  // From afar that takes about as long as looking through the source does.
+  KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
+  server->ConnectAhead();
   if (!options.kernel.source.text.empty()) {
     int failed = 0;
     KDBG_ASSIGN_OR_RETURN(const v1::Build build, BuildKernelFor(context, options.kernel, failed));
@@ -49,7 +52,6 @@ CommandEnd Debug(Context& context, DebugOptions options) {
           : fmt::format("session {}, stopped at {}, ends with gdb", id, where));
   options.gdb.arguments = GdbArguments(options);
   if (options.keep) return GdbOn(context, session, options.gdb, std::move(companion));
-  KDBG_ASSIGN_OR_RETURN(Server * server, context.server());
   KDBG_ASSIGN_OR_RETURN(const Companion ender,
                         Companion::Start(server->address(), {"end-session", session.name()}));
   const CommandEnd not_started = GdbOn(context, session, options.gdb, std::move(companion));
