@@ -134,8 +134,8 @@ absl::Status CheckDrives(const SessionRequest& request, const store::Artifact& k
   if (!request.disk_image.empty() && lacks("disk")) {
     return Unfit(Reason::kWrongState,
                  fmt::format("artifacts/{} has no driver for the disk: build the kernel with --set "
-                             "BLOCK=y --set BLK_DEV=y --set VIRTIO_BLK=y (and its file system), "
-                             "or create the session without a disk",
+                             "CONFIG_BLOCK=y --set CONFIG_BLK_DEV=y --set CONFIG_VIRTIO_BLK=y (and "
+                             "its file system), or create the session without a disk",
                              kernel.id));
   }
   return absl::OkStatus();

@@ -303,13 +303,17 @@ void LiveSession::StartOver(AskedBy who) {
   if (!begun.ok()) Fail(begun);
 }
 
+void LiveSession::GiveUpPort() {
+  if (port_) PortRange::GiveUp(*port_);
+  port_.reset();
+}
+
 void LiveSession::TearDown(std::string_view reason) {
   std::shared_ptr<guest::Guest> guest;
   std::shared_ptr<guest::ConsoleLog> console;
   {
     absl::MutexLock lock(&mutex_);
-    if (port_) PortRange::GiveUp(*port_);
-    port_.reset();
+    GiveUpPort();
     guest = std::exchange(guest_, nullptr);
     console = console_;
   }
@@ -369,7 +373,7 @@ void LiveSession::End(std::string_view reason) {
     absl::MutexLock lock(&mutex_);
     if (end_reason_.empty()) end_reason_ = std::string(reason);
     door = std::exchange(door_, nullptr);
-    port_.reset();
+    GiveUpPort();
   }
   cancel_boot_.request_stop();
   CloseDoor(std::move(door));

@@ -133,6 +133,7 @@ class LiveSession final : public gdb::ClientPolicy {
   std::optional<std::string> AwaitReason();
   void Act(const Notes& notes);
   void TearDown(std::string_view reason);
+  void GiveUpPort() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // standing_orders.cc
   void ObeyOnPanic();
   void ObeyOnExpiry();
