@@ -50,7 +50,8 @@ if(KDBG_SANITIZE)
   target_link_options(kdbg_common INTERFACE -fsanitize=${_sanitizers})
 endif()
 if(KDBG_FUZZ)
-  target_compile_options(kdbg_common INTERFACE -fsanitize=fuzzer-no-link,address,undefined)
+  # clang 14 cannot put what that check needs before a coroutine that it has split.
+  target_compile_options(kdbg_common INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function)
   target_link_options(kdbg_common INTERFACE -fsanitize=address,undefined)
 endif()
 
