@@ -227,7 +227,9 @@ TEST(TlsTest, AConnectionEndsWithTheCertificateThatMadeIt) {
   ASSERT_TRUE(watch->Read(&session));
   EXPECT_FALSE(watch->Read(&session));
   EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(static_cast<int>(GetInfo(carol).status().code()), kNoPeer);
+  // In its last second it passes the handshake, and no further.
+  EXPECT_THAT(static_cast<int>(GetInfo(carol).status().code()),
+              testing::AnyOf(kNoPeer, static_cast<int>(absl::StatusCode::kUnauthenticated)));
 }
 
 TEST(TlsTest, ACertificateRenewsItselfOverTheConnectionItMade) {

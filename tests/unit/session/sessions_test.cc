@@ -2,6 +2,7 @@
 
 #include "server/session/sessions.h"
 
+#include "absl/synchronization/notification.h"
 #include "proto/contract/error.h"
 #include "tests/unit/session/sessions_fixture.h"
 
@@ -127,10 +128,16 @@ TEST_F(SessionsTest, ResetBootsAnewWithTheSamePortAndGoesOnWithTheConsole) {
   const int port = sessions_->Get(id)->gdb_port;
   const std::shared_ptr<FakeStub> before = StubOf(id);
   ASSERT_TRUE(sessions_->Resume(id).ok());
+  absl::Notification asked_again;
+  hypervisor_.on_create = [&, create = hypervisor_.on_create](const vm::DomainSpec& domain) {
+    asked_again.WaitForNotification();
+    return create(domain);
+  };
   const auto reset = sessions_->Reset(id);
   ASSERT_TRUE(reset.ok()) << reset.status();
   EXPECT_EQ(reset->state, SessionState::kBooting);
   EXPECT_EQ(sessions_->Reset(id).status().code(), absl::StatusCode::kFailedPrecondition);
+  asked_again.Notify();
   const SessionRecord ready = AwaitState(id, SessionState::kReady);
   EXPECT_EQ(ready.stopped_at, "start_kernel");
   EXPECT_EQ(ready.run_state, RunState::kHalted);
