@@ -1,9 +1,12 @@
 #include "server/vm/libvirt/embedded_root.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <pugixml.hpp>
 #include <string>
+#include <system_error>
 
 #include "proto/contract/error.h"
 #include "proto/support/file.h"
@@ -35,6 +38,31 @@ group = "+0"
 // sun_path is 108 bytes; libvirt adds "/lib/qemu/domain-NNNNN-" and 20 bytes of the name and
 // "/monitor.sock".
 constexpr std::size_t kMaxRootLength = 107 - 23 - 20 - 13;
+
+// A driver that is killed while it starts an emulator may leave the domain's record without a
+// process id. The emulator never ran: it waits for a word from the driver before it does. But
+// libvirt 9.0 lists such a domain for ever as active and starting, looks after it no more
+// (qemuProcessReconnectHelper), and lets each call on it wait 30 s for that start to end.
+void ForgetUnstarted(const std::filesystem::path& root) {
+  std::error_code none;  // of a root that no driver has used yet
+  for (const auto& entry : std::filesystem::directory_iterator(root / "run" / "qemu", none)) {
+    pugi::xml_document record;
+    if (entry.path().extension() != ".xml" || !record.load_file(entry.path().c_str())) continue;
+    const pugi::xml_node status = record.child("domstatus");
+    if (!status || status.attribute("pid").as_llong() != 0) continue;
+    spdlog::info("libvirt: {} was never started", entry.path().stem().string());
+    std::error_code failed;
+    for (const char* directory : {"libDir", "channelTargetDir"}) {
+      const std::filesystem::path path = status.child(directory).attribute("path").value();
+      if (path.native().starts_with((root / "lib").native() + "/")) {
+        std::filesystem::remove_all(path, failed);
+      }
+    }
+    std::filesystem::remove(std::filesystem::path(entry.path()).replace_extension(".pid"), failed);
+    std::filesystem::remove(entry.path(), failed);
+    if (failed) spdlog::warn("libvirt: {} stays: {}", entry.path().string(), failed.message());
+  }
+}
 
 }  // namespace
 
@@ -69,6 +97,7 @@ absl::Status PrepareEmbeddedRoot(const std::filesystem::path& root) {
   }
   KDBG_RETURN_IF_ERROR(MakeDirectories(root, 0711));
   KDBG_RETURN_IF_ERROR(MakeDirectories(root / "etc", 0755));
+  ForgetUnstarted(root);
   std::string configuration(kQemuConf);
   if (::geteuid() == 0) configuration += kQemuConfOfRoot;
   return WriteFileAtomic(root / "etc" / "qemu.conf", configuration);

@@ -32,6 +32,35 @@ TEST(EmbeddedRootTest, IsMadePassableForTheUidsOfGuests) {
   std::filesystem::remove_all(root);
 }
 
+TEST(EmbeddedRootTest, ForgetsAMachineThatItsDriverDidNotLiveToStart) {
+  const std::filesystem::path root =
+      std::filesystem::path(::testing::TempDir()) / "embedded-root-forgets";
+  std::filesystem::remove_all(root);
+  const std::filesystem::path records = root / "run/qemu";
+  const std::filesystem::path begun = root / "lib/qemu/domain-1-begun";
+  std::filesystem::create_directories(records);
+  std::filesystem::create_directories(begun);
+  ASSERT_TRUE(WriteFileAtomic(records / "begun.pid", "17").ok());
+  ASSERT_TRUE(
+      WriteFileAtomic(records / "begun.xml",
+                      "<!-- libvirt's -->\n<domstatus state='paused' pid='0'><libDir path='" +
+                          begun.string() + "'/><channelTargetDir path='" + root.string() +
+                          "'/></domstatus>")
+          .ok());
+  ASSERT_TRUE(
+      WriteFileAtomic(records / "runs.xml", "<domstatus state='running' pid='42'></domstatus>")
+          .ok());
+  ASSERT_TRUE(WriteFileAtomic(records / "other.xml", "<domain/>").ok());
+  ASSERT_TRUE(PrepareEmbeddedRoot(root).ok());
+  EXPECT_FALSE(std::filesystem::exists(records / "begun.xml"));
+  EXPECT_FALSE(std::filesystem::exists(records / "begun.pid"));
+  EXPECT_FALSE(std::filesystem::exists(begun));
+  EXPECT_TRUE(std::filesystem::exists(root));
+  EXPECT_TRUE(std::filesystem::exists(records / "runs.xml"));
+  EXPECT_TRUE(std::filesystem::exists(records / "other.xml"));
+  std::filesystem::remove_all(root);
+}
+
 TEST(EmbeddedRootTest, IsRefusedWhenSocketsWouldNotFit) {
   EXPECT_TRUE(HasReason(PrepareEmbeddedRoot("/" + std::string(60, 'x')), Reason::kFieldInvalid));
   EXPECT_TRUE(HasReason(PrepareEmbeddedRoot("relative"), Reason::kFieldInvalid));
