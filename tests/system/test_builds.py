@@ -50,12 +50,15 @@ class KernelBuild(unittest.TestCase):
         self.assertIn("init/main.o", kdbg.ctl("build", "log", KERNEL).stdout)
 
     def test_the_same_request_is_answered_from_the_store(self):
-        begin = time.monotonic()
-        kdbg.ctl("kernel", "build", kdbg.LINUX, "--config", "tiny", "--name", "once-more")
-        self.assertLess(time.monotonic() - begin, 10)
-        again = kdbg.show("build", "once-more")
-        self.assertTrue(again["answeredFromStore"])
-        self.assertEqual(again["artifact"], kdbg.artifact_of(KERNEL))
+        answered = set()
+        for name in ("once", "once-more"):
+            begin = time.monotonic()
+            kdbg.ctl("kernel", "build", kdbg.LINUX, "--config", "tiny", "--name", name)
+            self.assertLess(time.monotonic() - begin, 10)
+            build = kdbg.show("build", name)
+            self.assertTrue(build["answeredFromStore"])
+            answered.add(build["artifact"])
+        self.assertEqual(len(answered), 1)
 
     def test_a_detached_build_is_cancelled_within_two_seconds(self):
         build = kdbg.ctl("-o", "name", "kernel", "build", kdbg.LINUX, "--config", "tiny", "--set", "CONFIG_NET=y",
