@@ -1,9 +1,7 @@
 #include "server/build/root_archive.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,28 +10,15 @@
 #include <utility>
 
 #include "proto/contract/error.h"
-#include "proto/support/errno_status.h"
 #include "proto/support/status_macros.h"
 #include "server/source/archive_reader.h"
+#include "server/source/decompressor.h"
 
 namespace kdbg::build {
 namespace {
 
 using source::ArchiveMember;
 using source::MemberKind;
-
-source::ByteSource BytesOf(const UniqueFd& file) {
-  return [fd = file.get(), offset = off_t{0}](
-             char* buffer, std::size_t size) mutable -> absl::StatusOr<std::size_t> {
-    ssize_t got = 0;
-    do {
-      got = ::pread(fd, buffer, size, offset);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) return ErrnoError(errno, "read an overlay");
-    offset += got;
-    return static_cast<std::size_t>(got);
-  };
-}
 
 CpioEntry::Kind KindOf(MemberKind kind) {
   switch (kind) {
@@ -61,7 +46,7 @@ absl::StatusOr<std::vector<CpioEntry>> ReadRootArchive(const UniqueFd& file,
                                      .maximum_members = 100'000,
                                      .maximum_member_bytes = bytes_left,
                                      .kind = source::TreeKind::kRoot};
-  const auto reader = source::ArchiveReader::Open(BytesOf(file), limits);
+  const auto reader = source::ArchiveReader::Open(source::BytesOf(file), limits);
   std::vector<CpioEntry> entries;
   std::map<std::string, std::size_t, std::less<>> files;  // where the newest of that name is
   while (true) {

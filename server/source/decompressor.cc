@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,6 +14,7 @@
 
 #include "proto/contract/error.h"
 #include "proto/contract/utf8.h"
+#include "proto/support/errno_status.h"
 
 namespace kdbg::source {
 namespace {
@@ -29,6 +31,19 @@ bool IsCompressed(std::string_view start) {
 }
 
 }  // namespace
+
+ByteSource BytesOf(const UniqueFd& file) {
+  return [fd = file.get(), offset = off_t{0}](
+             char* buffer, std::size_t size) mutable -> absl::StatusOr<std::size_t> {
+    ssize_t got = 0;
+    do {
+      got = ::pread(fd, buffer, size, offset);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) return ErrnoError(errno, "read the tarball");
+    offset += got;
+    return static_cast<std::size_t>(got);
+  };
+}
 
 absl::Status NotAnArchive(std::string_view detail) {
   return MakeError(absl::StatusCode::kInvalidArgument, Reason::kNotAnArchive,

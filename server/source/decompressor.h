@@ -9,11 +9,15 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "proto/support/unique_fd.h"
 
 namespace kdbg::source {
 
 // Where bytes come from: fills the buffer, 0 at the end.
 using ByteSource = std::function<absl::StatusOr<std::size_t>(char* buffer, std::size_t size)>;
+
+// A file's, from its beginning, wherever its own offset is. The file must outlive it.
+ByteSource BytesOf(const UniqueFd& file);
 
 class Decompressor {
  public:

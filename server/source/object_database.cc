@@ -34,16 +34,6 @@ std::vector<std::string> Lines(const std::string& text) {
   return absl::StrSplit(text, '\n', absl::SkipEmpty());
 }
 
-ByteSource FromDescriptor(const UniqueFd& archive) {
-  return [&archive](char* buffer, std::size_t size) -> absl::StatusOr<std::size_t> {
-    for (;;) {
-      const ssize_t n = ::read(archive.get(), buffer, size);
-      if (n >= 0) return static_cast<std::size_t>(n);
-      if (errno != EINTR) return DiskError(errno, "read", "the tarball");
-    }
-  };
-}
-
 // Nobody else uses the repository, so at the start every lock is that of a git that is dead.
 void RemoveStaleLocks(const fs::path& directory) {
   std::error_code error;
@@ -156,7 +146,7 @@ absl::StatusOr<ImportedTree> ObjectDatabase::ImportArchive(
   std::string top;
   absl::Status status;
   {
-    const auto reader = ArchiveReader::Open(FromDescriptor(archive), limits);
+    const auto reader = ArchiveReader::Open(BytesOf(archive), limits);
     KDBG_ASSIGN_OR_RETURN(FastImport import, FastImport::Start(git, ImportRef(id)));
     status = CopyMembers(*reader, import, imported.total, on_progress, stop);
     if (status.ok()) status = import.Finish();
