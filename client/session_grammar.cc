@@ -31,16 +31,12 @@ void AddSessionOptions(CLI::App* command, SessionCreateOptions& options) {
       ->type_name("PORT");
   command->add_option("--disk", options.disk,
                       "one of the server's images, as /dev/vda; what is written goes with a reset");
-  for (const char* later : {"--share"}) {
-    command
-        ->add_flag_function(
-            later,
-            [later](std::int64_t) {
-              throw CLI::ValidationError(fmt::format("{}: not in this version", later));
-            },
-            "not in this version")
-        ->group(kHidden);
-  }
+  command->add_option("--share", options.folder,
+                      "a directory, or a tar of one, that the guest reads at /mnt");
+  command
+      ->add_option("--device", options.devices,
+                   "edu, e1000e, i6300esb, pci-testdev, rng or xhci; more than once")
+      ->type_name("NAME");
 }
 
 namespace {

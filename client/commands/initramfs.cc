@@ -7,7 +7,7 @@
 #include "client/commands/build_watch.h"
 #include "client/commands/kernel.h"
 #include "client/commands/lookup.h"
-#include "client/commands/overlay.h"
+#include "client/commands/packed_upload.h"
 #include "client/commands/source_import.h"
 #include "client/commands/user_file.h"
 
@@ -66,7 +66,7 @@ CommandEnd InitramfsBuild(Context& context, const InitramfsBuildOptions& options
   KDBG_ASSIGN_OR_RETURN(const v1::Source source, BusyboxSource(context, options.busybox));
   if (source.state() == v1::Source::FAILED) return ReportSource(context, source);
   for (const std::string& overlay : options.overlays) {
-    KDBG_ASSIGN_OR_RETURN(const v1::Upload upload, UploadOverlay(context, overlay));
+    KDBG_ASSIGN_OR_RETURN(const v1::Upload upload, UploadTar(context, "--overlay", overlay));
     spec.add_overlay_uploads(upload.name());
   }
   build.set_source(source.name());

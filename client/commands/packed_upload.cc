@@ -1,4 +1,4 @@
-#include "client/commands/overlay.h"
+#include "client/commands/packed_upload.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -47,7 +47,7 @@ class TemporaryFile {
   std::string path_;
 };
 
-absl::StatusOr<TemporaryFile> Pack(const std::string& directory) {
+absl::StatusOr<TemporaryFile> Pack(std::string_view option, const std::string& directory) {
   KDBG_ASSIGN_OR_RETURN(TemporaryFile tarball, TemporaryFile::Make());
   Subprocess::Options tar;
   tar.argv = {
@@ -55,17 +55,18 @@ absl::StatusOr<TemporaryFile> Pack(const std::string& directory) {
       "--format=gnu", "-C",          directory,    "-cf",       tarball.path(), "."};
   KDBG_ASSIGN_OR_RETURN(const CommandResult result, RunCommand(tar));
   if (result.status.ok()) return tarball;
-  return absl::FailedPreconditionError(
-      fmt::format("--overlay {}: it cannot be packed: {}", directory, result.error.substr(0, 500)));
+  return absl::FailedPreconditionError(fmt::format("{} {}: it cannot be packed: {}", option,
+                                                   directory, result.error.substr(0, 500)));
 }
 
 }  // namespace
 
-absl::StatusOr<v1::Upload> UploadOverlay(Context& context, const std::string& path) {
+absl::StatusOr<v1::Upload> UploadTar(Context& context, std::string_view option,
+                                     const std::string& path) {
   std::error_code error;
   std::optional<TemporaryFile> packed;
   if (std::filesystem::is_directory(path, error)) {
-    KDBG_ASSIGN_OR_RETURN(packed, Pack(path));
+    KDBG_ASSIGN_OR_RETURN(packed, Pack(option, path));
   }
   Progress progress(context.output());
   KDBG_ASSIGN_OR_RETURN(const LocalFile file,

@@ -1,6 +1,7 @@
 #include "client/commands/session.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "client/commands/lookup.h"
 #include "client/commands/session_start.h"
@@ -112,6 +113,8 @@ Details SessionDetails(const v1::Session& session) {
                                 session.accelerator())},
           {"Network", Network(session)},
           {"Disk", session.disk().image()},
+          {"Folder", ShortName(session.folder().upload())},
+          {"Devices", fmt::format("{}", fmt::join(session.devices(), ", "))},
           {"Saved state", ShortName(session.saved_state())},
           {"Command line", session.command_line()},
           {"By itself", Orders(session)},

@@ -24,6 +24,8 @@ struct SessionCreateOptions {
   bool net = false;
   std::vector<int> forwards;  // the guest's ports
   std::string disk;           // an image's name
+  std::string folder;         // a directory, or a tar
+  std::vector<std::string> devices;
   bool kaslr = false;
   bool no_wait = false;
   bool queue = false;

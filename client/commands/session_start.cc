@@ -5,6 +5,7 @@
 
 #include "client/commands/failure_report.h"
 #include "client/commands/lookup.h"
+#include "client/commands/packed_upload.h"
 #include "client/output/progress.h"
 #include "client/output/text.h"
 #include "proto/support/file.h"
@@ -69,6 +70,11 @@ absl::StatusOr<v1::Session> Describe(Context& context, const SessionCreateOption
   for (const int port : options.forwards) {
     session.mutable_network()->add_forwards()->set_guest_port(port);
   }
+  if (!options.folder.empty()) {
+    KDBG_ASSIGN_OR_RETURN(const v1::Upload upload, UploadTar(context, "--share", options.folder));
+    session.mutable_folder()->set_upload(upload.name());
+  }
+  for (const std::string& device : options.devices) session.add_devices(device);
   if (!options.disk.empty()) session.mutable_disk()->set_image(options.disk);
   KDBG_RETURN_IF_ERROR(SetOrders(options, session));
   SetStopPoint(options.stop_at, session);

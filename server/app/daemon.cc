@@ -355,6 +355,7 @@ absl::Status Daemon::Parts::OpenSessions(const config::Config& config) {
                                                  .gateway = *gateway_,
                                                  .clock = clock_,
                                                  .copy_room = *copy_room_,
+                                                 .uploads = *uploads_,
                                                  .guests_directory = paths_.guests,
                                                  .kvm_usable = kvm_.usable,
                                                  .kvm_reason = kvm_.reason,
@@ -415,7 +416,7 @@ absl::Status Daemon::Parts::Serve(const config::Config& config) {
   artifact_service_ = std::make_unique<service::ArtifactServiceImpl>(gate, *artifacts_, *blobs_,
                                                                      *database_, *retention_);
   session_service_ = std::make_unique<service::SessionServiceImpl>(gate, *sessions_, *builds_,
-                                                                   *artifacts_, *blobs_);
+                                                                   *uploads_, *artifacts_, *blobs_);
   server_service_ = std::make_unique<service::ServerServiceImpl>(
       gate, Facts(config), *builds_, *sessions_, health_->health(), clock_);
   service::GrpcServerOptions options;

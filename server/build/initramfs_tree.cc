@@ -30,6 +30,10 @@ if [ -e /sys/class/net/eth0 ]; then
   ifconfig lo up
   ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
 fi
+if grep -qs kdbg /sys/bus/virtio/drivers/9pnet_virtio/virtio*/mount_tag; then
+  mkdir -p /mnt
+  mount -t 9p -o trans=virtio,version=9p2000.L,ro kdbg /mnt
+fi
 read -r up idle < /proc/uptime
 echo "Boot took $up seconds"
 echo "kdbg: userspace is up"

@@ -197,6 +197,7 @@ std::string DrivesOf(const ConfigValues& config) {
   std::vector<std::string_view> drives;
   if (has({"VIRTIO_NET", "VIRTIO_PCI", "INET"})) drives.push_back("net");
   if (has({"VIRTIO_BLK", "VIRTIO_PCI"})) drives.push_back("disk");
+  if (has({"9P_FS", "NET_9P_VIRTIO", "VIRTIO_PCI"})) drives.push_back("folder");
   return drives.empty() ? "nothing" : fmt::format("{}", fmt::join(drives, " "));
 }
 

@@ -89,6 +89,8 @@ vm::DomainSpec ToDomainSpec(const GuestSpec& spec) {
           .memory_file = spec.memory_file,
           .network = spec.network,
           .disk = spec.disk,
+          .folder = spec.folder,
+          .devices = spec.devices,
           .beginning = vm::Beginning::kReset,
           .priority = spec.priority};
 }
@@ -134,7 +136,7 @@ absl::StatusOr<std::unique_ptr<Guest>> Guest::Begin(const GuestSpec& spec,
                                                     const GuestHost& host, GuestListener listener) {
   std::unique_ptr<Guest> guest(new Guest(spec, host));
   std::error_code error;
-  const bool again = std::filesystem::exists(spec.directory, error);
+  const bool again = std::filesystem::exists(ConsoleLogPath(spec.directory), error);
   absl::Status made = MakeGuestDirectories(spec);
   if (made.ok()) made = image == nullptr ? guest->MakeAtReset() : guest->MakeFrom(*image);
   if (made.ok()) made = guest->AttachTo(gdb::CpuState::kHalted, std::move(listener));

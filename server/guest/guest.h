@@ -15,6 +15,7 @@
 #include <stop_token>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -76,6 +77,8 @@ struct GuestSpec {
   vm::Priority priority = vm::Priority::kNormal;
   std::optional<vm::UserNetwork> network = std::nullopt;  // absent: no network device
   std::optional<vm::Disk> disk = std::nullopt;            // absent: none
+  std::filesystem::path folder = {};                      // that it may read; empty: none
+  std::vector<std::string> devices = {};                  // vm/extra_devices.h
 };
 
 // A machine at rest, from which any number of guests of its shape can go on.

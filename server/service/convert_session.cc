@@ -1,18 +1,21 @@
 #include "server/service/convert_session.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
 #include "proto/contract/utf8.h"
 #include "proto/support/status_macros.h"
 #include "server/service/convert_common.h"
+#include "server/vm/extra_devices.h"
 
 namespace kdbg::service {
 namespace {
@@ -185,6 +188,10 @@ void SetInputs(const session::SessionRequest& request, v1::Session* message) {
   message->set_kernel_arguments(ValidUtf8(request.kernel_arguments));
   if (request.network) *message->mutable_network() = NetworkOf(*request.network);
   if (!request.disk_image.empty()) message->mutable_disk()->set_image(request.disk_image);
+  if (!request.folder_upload.empty()) {
+    message->mutable_folder()->set_upload(ResourceName(kUploads, request.folder_upload));
+  }
+  for (const std::string& device : request.devices) message->add_devices(device);
   message->set_on_panic(OnPanicOf(request.on_panic));
   message->set_on_expiry(OnExpiryOf(request.on_expiry));
   if (request.ttl) Set(*request.ttl, message->mutable_ttl());
@@ -236,6 +243,24 @@ absl::StatusOr<session::StopChoice> StopFrom(const v1::StopPoint& point) {
       break;
   }
   return session::SymbolStop{};
+}
+
+absl::StatusOr<std::vector<std::string>> DevicesFrom(const v1::Session& wanted) {
+  std::vector<std::string> devices;
+  for (const std::string& name : wanted.devices()) {
+    if (vm::FindExtraDevice(name) == nullptr) {
+      std::vector<std::string_view> names;
+      for (const vm::ExtraDevice& device : vm::ExtraDevices()) names.push_back(device.name);
+      return InvalidField("session.devices", ShortUtf8(name, 64),
+                          fmt::format("no such device: there are {}", fmt::join(names, ", ")));
+    }
+    if (std::find(devices.begin(), devices.end(), name) != devices.end()) {
+      return InvalidField("session.devices", name,
+                          fmt::format("{} is asked for twice: name it once", name));
+    }
+    devices.push_back(name);
+  }
+  return devices;
 }
 
 absl::StatusOr<vm::UserNetwork> NetworkFrom(const v1::Network& network) {
@@ -388,6 +413,12 @@ absl::StatusOr<session::SessionRequest> RequestOf(const v1::CreateSessionRequest
     }
     result.disk_image = wanted.disk().image();
   }
+  if (wanted.has_folder()) {
+    KDBG_ASSIGN_OR_RETURN(
+        result.folder_upload,
+        ParseResourceName(kUploads, wanted.folder().upload(), "session.folder.upload"));
+  }
+  KDBG_ASSIGN_OR_RETURN(result.devices, DevicesFrom(wanted));
   KDBG_ASSIGN_OR_RETURN(result.on_panic, OnPanicFrom(wanted.on_panic()));
   KDBG_ASSIGN_OR_RETURN(result.on_expiry, OnExpiryFrom(wanted.on_expiry()));
   if (wanted.has_ttl()) {

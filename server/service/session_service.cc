@@ -107,12 +107,21 @@ absl::Status SessionServiceImpl::ChooseBuilds(const Call& call, const v1::Sessio
   return absl::OkStatus();
 }
 
+absl::Status SessionServiceImpl::CheckFolder(const Call& call, const std::string& id) const {
+  if (id.empty()) return absl::OkStatus();
+  const auto upload = uploads_.Get(id);
+  if (absl::IsNotFound(upload.status())) return ResourceNotFound(ResourceName(kUploads, id));
+  KDBG_RETURN_IF_ERROR(upload.status());
+  return call.CheckAlso(access::Verb::kUse, ResourceOf(*upload));
+}
+
 absl::Status SessionServiceImpl::Create(Call& call, const v1::CreateSessionRequest& request,
                                         v1::Session* response) {
   KDBG_RETURN_IF_ERROR(call.CheckCollection());
   KDBG_ASSIGN_OR_RETURN(session::SessionRequest wanted, RequestOf(request));
   call.IsRequest(wanted.request_id);
   KDBG_RETURN_IF_ERROR(ChooseBuilds(call, request.session(), &wanted));
+  KDBG_RETURN_IF_ERROR(CheckFolder(call, wanted.folder_upload));
   KDBG_ASSIGN_OR_RETURN(const session::SessionRecord created,
                         sessions_.Create(call.user(), wanted,
                                          request.queue() ? session::Sessions::IfFull::kWait

@@ -12,14 +12,21 @@
 #include "server/service/console_streams.h"
 #include "server/service/standing_right.h"
 #include "server/session/sessions.h"
+#include "server/source/upload_store.h"
 
 namespace kdbg::service {
 
 class SessionServiceImpl final : public v1::SessionService::CallbackService {
  public:
   SessionServiceImpl(CallGate& gate, session::Sessions& sessions, build::Builds& builds,
-                     const store::ArtifactStore& artifacts, const store::BlobStore& blobs)
-      : gate_(gate), sessions_(sessions), builds_(builds), artifacts_(artifacts), blobs_(blobs) {}
+                     const source::UploadStore& uploads, const store::ArtifactStore& artifacts,
+                     const store::BlobStore& blobs)
+      : gate_(gate),
+        sessions_(sessions),
+        builds_(builds),
+        uploads_(uploads),
+        artifacts_(artifacts),
+        blobs_(blobs) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* CreateSession(Context* context, const v1::CreateSessionRequest* request,
@@ -66,6 +73,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
   absl::Status Create(Call& call, const v1::CreateSessionRequest& request, v1::Session* response);
   absl::Status ChooseBuilds(const Call& call, const v1::Session& wanted,
                             session::SessionRequest* request) const;
+  absl::Status CheckFolder(const Call& call, const std::string& upload) const;
   absl::StatusOr<build::BuildRecord> ChooseBuild(const Call& call, const std::string& name,
                                                  build::BuildKind kind,
                                                  std::optional<Architecture> architecture) const;
@@ -73,6 +81,7 @@ class SessionServiceImpl final : public v1::SessionService::CallbackService {
   CallGate& gate_;
   session::Sessions& sessions_;
   build::Builds& builds_;
+  const source::UploadStore& uploads_;
   const store::ArtifactStore& artifacts_;
   const store::BlobStore& blobs_;
   ConsoleSeats console_seats_;

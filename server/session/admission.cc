@@ -138,6 +138,14 @@ absl::Status CheckDrives(const SessionRequest& request, const store::Artifact& k
                              "its file system), or create the session without a disk",
                              kernel.id));
   }
+  if (!request.folder_upload.empty() && lacks("folder")) {
+    return Unfit(Reason::kWrongState,
+                 fmt::format("artifacts/{} cannot read the folder: build the kernel with --set "
+                             "CONFIG_NET_9P=y --set CONFIG_NET_9P_VIRTIO=y --set "
+                             "CONFIG_NETWORK_FILESYSTEMS=y --set CONFIG_9P_FS=y, or create the "
+                             "session without a folder",
+                             kernel.id));
+  }
   return absl::OkStatus();
 }
 

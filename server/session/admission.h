@@ -37,7 +37,7 @@ struct Admitted {
 // `initramfs` is null when the request names none.
 //   INVALID_ARGUMENT     kFieldInvalid, kMemoryOutOfBounds
 //   FAILED_PRECONDITION  kNoDebugInformation, kAcceleratorUnavailable, kWrongState (architectures
-//   differ, or the kernel drives no network or disk)
+//   differ, or the kernel drives no network, disk or folder)
 absl::StatusOr<Admitted> Admit(const SessionRequest& request, const store::Artifact& kernel,
                                const store::Artifact* initramfs, const store::BlobStore& blobs,
                                const SessionLimits& limits, const Accelerators& accelerators);

@@ -22,6 +22,7 @@ class CopyRoom {
   // is let go of: by then the disk counts it. RESOURCE_EXHAUSTED (kDiskFull) when there is none:
   // QEMU tells only that it failed, after it has filled the disk.
   using Place = std::shared_ptr<const void>;
+  std::int64_t floor_bytes() const { return floor_bytes_; }
   absl::StatusOr<Place> Take(const std::filesystem::path& directory, std::int64_t memory_mib);
 
  private:

@@ -31,16 +31,24 @@ absl::StatusOr<store::ArtifactFile> PutFile(store::BlobStore& blobs, std::string
       .path = std::string(name), .digest = blob.digest, .size_bytes = blob.size_bytes};
 }
 
+// What of a guest is outside of the state that QEMU saves; empty: nothing.
+std::string_view NotSaved(const SessionRequest& request) {
+  if (request.network) return "a network";
+  if (!request.disk_image.empty()) return "a disk";
+  if (!request.folder_upload.empty()) return "a folder";
+  return request.devices.empty() ? "" : "extra devices";
+}
+
 }  // namespace
 
 absl::StatusOr<store::Artifact> Sessions::Impl::Save(std::string_view id, std::string_view caller) {
   KDBG_ASSIGN_OR_RETURN(const std::shared_ptr<LiveSession> session, Live(id));
   const SessionRecord record = session->Snapshot();
-  if (record.request.network || !record.request.disk_image.empty()) {
+  if (const std::string_view what = NotSaved(record.request); !what.empty()) {
     return MakeError(absl::StatusCode::kFailedPrecondition, Reason::kWrongState,
-                     fmt::format("sessions/{} has a {}, which cannot be saved; save one created "
+                     fmt::format("sessions/{} has {}, which cannot be saved; save one created "
                                  "without",
-                                 record.id, record.request.network ? "network" : "disk"));
+                                 record.id, what));
   }
   const std::shared_ptr<const void> use = session->Use();
   KDBG_ASSIGN_OR_RETURN(const store::Artifact kernel,

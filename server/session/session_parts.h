@@ -17,6 +17,10 @@
 #include "server/session/copy_room.h"
 #include "server/session/sessions.h"
 
+namespace kdbg::source {
+class UploadStore;
+}
+
 namespace kdbg::session {
 
 // Somebody came to a session's gdb port, and was let in or not. Who comes by a call is known there.
@@ -35,6 +39,7 @@ struct Sessions::Parts {
   gdb::Gateway& gateway;
   const Clock& clock;
   CopyRoom& copy_room;
+  const source::UploadStore& uploads;
   std::filesystem::path guests_directory;  // one folder per session: console log and sockets
   bool kvm_usable = false;
   std::string kvm_reason;  // why not

@@ -85,6 +85,8 @@ struct SessionRequest {
   std::string kernel_arguments;
   std::optional<vm::UserNetwork> network;  // its host ports: 0 until it starts
   std::string disk_image = {};             // a name of DiskImages; empty: no disk
+  std::string folder_upload = {};          // that shared_folder.h unpacked; empty: no folder
+  std::vector<std::string> devices = {};   // vm/extra_devices.h
   OnPanic on_panic = OnPanic::kStay;
   OnExpiry on_expiry = OnExpiry::kEnd;
   std::optional<absl::Duration> ttl;

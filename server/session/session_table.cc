@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
 #include "proto/support/status_macros.h"
@@ -95,6 +97,11 @@ constexpr std::string_view kAddDisk = R"(
 ALTER TABLE sessions ADD COLUMN disk_image TEXT NOT NULL DEFAULT '';
 )";
 
+constexpr std::string_view kAddFolderAndDevices = R"(
+ALTER TABLE sessions ADD COLUMN folder_upload TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN devices TEXT NOT NULL DEFAULT '';
+)";
+
 constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 1, .sql = kCreate},
     {.module = "session", .version = 2, .sql = kAddExpiry},
@@ -104,6 +111,7 @@ constexpr state::Migration kMigrations[] = {
     {.module = "session", .version = 6, .sql = kAddOrders},
     {.module = "session", .version = 7, .sql = kAddNetwork},
     {.module = "session", .version = 8, .sql = kAddDisk},
+    {.module = "session", .version = 9, .sql = kAddFolderAndDevices},
 };
 
 constexpr std::string_view kColumns =
@@ -113,7 +121,7 @@ constexpr std::string_view kColumns =
     "failure_fault, failure_reason, failure_message, failure_excerpt, stopped_at, end_reason, "
     "console_size, ready_time, expire_time, end_time, create_us, boot_us, "
     "expire_monotonic_us, origin, template_key, saved_state, on_panic, on_expiry, "
-    "last_dump, dump_failure, has_network, disk_image";
+    "last_dump, dump_failure, has_network, disk_image, folder_upload, devices";
 
 std::string SymbolOf(const StopChoice& stop) {
   const auto* symbol = std::get_if<SymbolStop>(&stop);
@@ -184,6 +192,8 @@ SessionRecord FromRow(const state::Row& row) {
   record.dump_failure = row.Text(column++);
   if (row.Integer(column++) != 0) record.request.network.emplace();
   record.request.disk_image = row.Text(column++);
+  record.request.folder_upload = row.Text(column++);
+  record.request.devices = absl::StrSplit(row.Text(column++), ' ', absl::SkipEmpty());
   return record;
 }
 
@@ -259,9 +269,10 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
               "randomize_base, stop_kind, stop_symbol, kernel_arguments, gdb_host, gdb_port, "
               "command_line, accelerator, create_time, state, stopped_at, end_reason, "
               "console_size, expire_time, expire_monotonic_us, create_us, boot_us, request_id, "
-              "saved_state, on_panic, on_expiry, has_network, disk_image) "
+              "saved_state, on_panic, on_expiry, has_network, disk_image, folder_upload, "
+              "devices) "
               "VALUES "
-              "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?,?,?,?,?)",
+              "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,'','',0,?,?,0,0,NULLIF(?, ''),?,?,?,?,?,?,?)",
               record.id, record.owner, request.kernel_artifact, request.initramfs_artifact,
               request.kernel_build, request.initramfs_build, request.vcpu_count, request.memory_mib,
               request.accelerator, request.randomize_base, request.stop.index(),
@@ -269,7 +280,8 @@ absl::Status InsertSession(state::Transaction& transaction, SessionRecord& recor
               record.command_line, record.accelerator, record.create_time, record.state,
               record.expire_time, absl::ToInt64Microseconds(record.expire_monotonic),
               request.request_id, request.saved_state, request.on_panic, request.on_expiry,
-              request.network.has_value(), request.disk_image)
+              request.network.has_value(), request.disk_image, request.folder_upload,
+              absl::StrJoin(request.devices, " "))
           .status());
   KDBG_RETURN_IF_ERROR(StoreForwards(transaction, record));
   return transaction.Query("SELECT sequence FROM sessions WHERE id = ?", record.id,

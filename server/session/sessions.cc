@@ -5,15 +5,20 @@
 
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "proto/contract/error.h"
 #include "proto/contract/resource_name.h"
+#include "proto/support/file.h"
 #include "proto/support/status_macros.h"
 #include "server/base/clock.h"
+#include "server/base/disk_error.h"
 #include "server/base/ids.h"
 #include "server/observe/log.h"
 #include "server/session/disk_images.h"
 #include "server/session/session_table.h"
 #include "server/session/sessions_impl.h"
+#include "server/session/shared_folder.h"
+#include "server/source/upload_store.h"
 
 namespace kdbg::session {
 namespace {
@@ -119,7 +124,28 @@ absl::StatusOr<SessionRecord> Sessions::Impl::Create(std::string_view owner,
   record.accelerator = vm::ToString(admitted.guest.accelerator);
   record.create_time = parts_.clock.Now();
   KDBG_RETURN_IF_ERROR(NameGuest(record, &admitted.guest));
-  return StartOrWait(std::move(record), std::move(admitted), if_full);
+  if (request.folder_upload.empty()) {
+    return StartOrWait(std::move(record), std::move(admitted), if_full);
+  }
+  const std::string id = record.id;
+  absl::Cleanup forget = [this, id] { RemoveFolder(id); };
+  KDBG_RETURN_IF_ERROR(Unpack(record.request, admitted.guest));
+  auto created = StartOrWait(std::move(record), std::move(admitted), if_full);
+  if (created.ok()) std::move(forget).Cancel();
+  return created;
+}
+
+absl::Status Sessions::Impl::Unpack(const SessionRequest& request,
+                                    const guest::GuestSpec& guest) const {
+  KDBG_ASSIGN_OR_RETURN(const UniqueFd tar, parts_.uploads.OpenComplete(request.folder_upload));
+  KDBG_RETURN_IF_ERROR(MakeDirectories(guest.directory, 0711));
+  return UnpackFolder(tar, guest.folder, guest.run_as,
+                      {.floor_bytes = parts_.copy_room.floor_bytes()});
+}
+
+void Sessions::Impl::RemoveFolder(const std::string& id) const {
+  const absl::Status removed = RemoveTree(parts_.guests_directory / id);
+  if (!removed.ok()) spdlog::warn("session {}: {}", id, removed.ToString());
 }
 
 absl::Status Sessions::Impl::NameGuest(const SessionRecord& record, guest::GuestSpec* guest) const {
@@ -130,6 +156,8 @@ absl::Status Sessions::Impl::NameGuest(const SessionRecord& record, guest::Guest
   if (!record.request.disk_image.empty()) {
     guest->disk = DiskImages(limits_.disk_images).Locate(record.request.disk_image);
   }
+  if (!record.request.folder_upload.empty()) guest->folder = guest->directory / "folder";
+  guest->devices = record.request.devices;
   KDBG_ASSIGN_OR_RETURN(guest->run_as, parts_.guest_identity(record.owner));
   return absl::OkStatus();
 }

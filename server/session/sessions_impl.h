@@ -78,6 +78,9 @@ class Sessions::Impl {
   absl::Status AdmitSaved(Admitted* admitted) const;  // save.cc
   // Whose the guest is, where it lives and which ports it has; what it is made of is Admit's.
   absl::Status NameGuest(const SessionRecord& record, guest::GuestSpec* guest) const;
+  // The request's folder, into the guest's own; and that of a guest that never was, away again.
+  absl::Status Unpack(const SessionRequest& request, const guest::GuestSpec& guest) const;
+  void RemoveFolder(const std::string& id) const;
   void Hold(const std::shared_ptr<LiveSession>& session, const SessionRecord& record,
             LiveSession::Begin begin);
   std::optional<SessionRecord> InMemory(std::string_view id) const

@@ -38,10 +38,12 @@ TemplatePool::~TemplatePool() {
 std::optional<std::string> TemplatePool::KeyOf(const guest::GuestSpec& guest,
                                                const guest::StopPoint& stop) const {
   // One moment for all clones; one that is not had by making the machine; an address that is random
-  // is so for each; a network has ports of its own, and a disk what was written to it.
+  // is so for each; a network has ports of its own, a disk what was written to it, a folder what
+  // its session was given, and not every extra device a state that goes elsewhere.
   if (guest.memory_mib > settings_.memory_mib || !guest::CanBeCloned(stop) ||
       std::holds_alternative<guest::StopAtReset>(stop) ||
-      guest.base_address == guest::BaseAddress::kRandomized || guest.network || guest.disk) {
+      guest.base_address == guest::BaseAddress::kRandomized || guest.network || guest.disk ||
+      !guest.folder.empty() || !guest.devices.empty()) {
     return std::nullopt;
   }
   const absl::StatusOr<std::string> emulator = host_.hypervisor.EmulatorVersion(guest.architecture);

@@ -163,6 +163,7 @@ void Sessions::Impl::EndWaiting(SessionRecord record, std::string_view reason,
     return ReleasePins(transaction, parts_.artifacts, record);
   });
   if (!stored.ok()) spdlog::error("session {}: {}", record.id, stored.ToString());
+  if (!record.request.folder_upload.empty()) RemoveFolder(record.id);
   subscribers_.Notify(record);
 }
 

@@ -12,7 +12,7 @@ inline constexpr char kModulesFolder[] = "modules/";
 
 // Attribute of a kernel: how an initramfs may be packed for it, as "gzip zstd".
 inline constexpr char kUnpacksAttribute[] = "unpacks";
-// Attribute of a kernel: which devices of a session it drives, as "net disk", or "nothing".
+// Attribute of a kernel: which devices of a session it drives, as "net disk folder", or "nothing".
 inline constexpr char kDrivesAttribute[] = "drives";
 // Attribute of an initramfs: "none", "gzip" or "zstd".
 inline constexpr char kPackedAttribute[] = "packed";

@@ -93,6 +93,8 @@ struct DomainSpec {
   std::optional<MemoryFile> memory_file = std::nullopt;  // absent: memory of its own
   std::optional<UserNetwork> network = std::nullopt;     // absent: no network device
   std::optional<Disk> disk = std::nullopt;               // absent: none
+  std::filesystem::path folder = {};      // read by 9p, readable by the guest's uid; empty: none
+  std::vector<std::string> devices = {};  // names of extra_devices.h
   Beginning beginning = Beginning::kReset;
   Priority priority = Priority::kNormal;
 };

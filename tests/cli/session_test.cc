@@ -18,8 +18,10 @@
 namespace kdbg::test {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::StartsWith;
 
 using SessionTest = CliTest;
 
@@ -85,6 +87,27 @@ TEST_F(SessionTest, ADiskIsAskedForByTheNameOfItsImage) {
   EXPECT_EQ(state().created_sessions.back().session().disk().image(), "debian.qcow2");
   state().sessions["sessions/s-1"].mutable_disk()->set_image("debian.qcow2");
   EXPECT_THAT(Run({"session", "show", "s-1"}).out, HasSubstr("debian.qcow2"));
+}
+
+TEST_F(SessionTest, AFolderIsPackedAndSentAndDevicesAreNamed) {
+  AddSession({});
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "shared-folder";
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "hello") << "hello";
+  ASSERT_EQ(
+      Run({"session", "create", "--share", folder.string(), "--device", "edu", "--device", "rng"})
+          .exit_code,
+      0);
+  const v1::Session& asked = state().created_sessions.back().session();
+  EXPECT_THAT(asked.folder().upload(), StartsWith("uploads/"));
+  EXPECT_THAT(asked.devices(), ElementsAre("edu", "rng"));
+  *state().sessions["sessions/s-1"].mutable_folder() = asked.folder();
+  *state().sessions["sessions/s-1"].mutable_devices() = asked.devices();
+  EXPECT_THAT(Run({"session", "show", "s-1"}).out, HasSubstr("edu, rng"));
+  const CliResult wrong = Run({"session", "create", "--share", (folder / "missing").string()});
+  EXPECT_NE(wrong.exit_code, 0);
+  EXPECT_THAT(wrong.err, HasSubstr("missing"));
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(SessionTest, ANetworkIsAskedForAndItsForwardsAreShown) {

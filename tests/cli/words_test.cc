@@ -30,12 +30,6 @@ TEST_F(WordsTest, AnUnknownCommandSuggestsTheNearest) {
   EXPECT_THAT(Run({"-o", "json", "build", "lst"}).err, HasSubstr("kdbgctl build list?"));
 }
 
-TEST_F(WordsTest, WhatIsForLaterSaysSo) {
-  const CliResult result = Run({"session", "create", "--share"});
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, HasSubstr("not in this version"));
-}
-
 TEST_F(WordsTest, NobodyListeningSaysWhereItLookedAndHowToStartOne) {
   server_.Stop();
   const CliResult result = Run({"info"});

@@ -7,10 +7,12 @@
 
 #include "proto/support/sha256.h"
 #include "server/host/emulator.h"
+#include "server/vm/extra_devices.h"
 
 namespace kdbg::vm {
 namespace {
 
+constexpr char kFolderTag[] = "kdbg";  // what a guest mounts it by: kdbg.v1.Folder
 constexpr char kQemuNamespace[] = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 void AddText(pugi::xml_node parent, const char* name, const std::string& text) {
@@ -80,12 +82,22 @@ void AddConsole(pugi::xml_node devices, const DomainSpec& spec) {
   AddWith(serial, "target", "port", "0");
 }
 
+// By QEMU's own server, which needs no program beside it and follows no link out of the folder.
+void AddFolder(pugi::xml_node devices, const std::filesystem::path& folder) {
+  pugi::xml_node shared = AddWith(devices, "filesystem", "type", "mount");
+  shared.append_attribute("accessmode").set_value("passthrough");
+  AddWith(shared, "source", "dir", folder.string());
+  AddWith(shared, "target", "dir", kFolderTag);
+  shared.append_child("readonly");
+}
+
 void AddDevices(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node devices = domain.append_child("devices");
   AddText(devices, "emulator", host::EmulatorPath(spec.architecture).string());
   pugi::xml_node usb = AddWith(devices, "controller", "type", "usb");
   usb.append_attribute("model").set_value("none");
   AddConsole(devices, spec);
+  if (!spec.folder.empty()) AddFolder(devices, spec.folder);
   AddWith(devices, "memballoon", "model", "none");
   if (traits.panic_device == PanicDevice::kIsa) AddWith(devices, "panic", "model", "isa");
 }
@@ -156,6 +168,11 @@ void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const Architect
   }
   if (spec.network) AddNetwork(spec, arguments);
   if (spec.disk) AddDisk(*spec.disk, arguments);
+  for (const std::string& name : spec.devices) {
+    const ExtraDevice* device = FindExtraDevice(name);
+    if (device == nullptr) continue;  // of another version's records
+    arguments.insert(arguments.end(), {"-device", std::string(device->device)});
+  }
   for (const std::string& argument : arguments) {
     AddWith(command_line, "qemu:arg", "value", argument);
   }

@@ -13,9 +13,8 @@ namespace kdbg::vm {
 inline constexpr char kMetadataNamespace[] = "https://kdbg.dev/xmlns/domain/1";
 
 // The domain of `spec`, as small as a kernel to be debugged needs it: direct kernel boot, serial
-// console, panic device, vmcoreinfo, gdb stub, a network and a disk when asked for; no graphics,
-// USB or balloon.
-// `instance` tells one kdbgd's domains from another's.
+// console, panic device, vmcoreinfo, gdb stub, a network, a disk, a folder and extra devices when
+// asked for; no graphics, USB or balloon. `instance` tells one kdbgd's domains from another's.
 std::string DomainXml(const DomainSpec& spec, std::string_view instance);
 
 struct DomainMetadata {

@@ -125,6 +125,13 @@ TEST_F(SessionsTest, AMalformedRequestIsRefusedAndLeavesNothing) {
       [](v1::Session* session) { session->set_kernel_arguments(std::string(1025, 'x')); },
       [](v1::Session* session) { session->set_kernel("sessions/x"); },
       [](v1::Session* session) { session->mutable_disk(); },
+      [](v1::Session* session) { session->mutable_folder(); },
+      [](v1::Session* session) { session->mutable_folder()->set_upload("artifacts/a-1"); },
+      [](v1::Session* session) { session->add_devices("vfio-pci,host=00:02.0"); },
+      [](v1::Session* session) {
+        session->add_devices("edu");
+        session->add_devices("edu");
+      },
       [](v1::Session* session) { session->mutable_disk()->set_image("../vmlinux.img"); },
       [](v1::Session* session) { session->mutable_network()->add_forwards(); },
       [](v1::Session* session) {

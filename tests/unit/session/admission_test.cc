@@ -113,6 +113,10 @@ TEST_F(AdmissionTest, ADeviceThatTheKernelDoesNotDriveIsRefused) {
   ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kWrongState, "VIRTIO_BLK");
   kernel_.attributes["drives"] = "net disk";
   EXPECT_TRUE(Try().ok());
+  request_.folder_upload = "u-1";
+  ExpectRefused(absl::StatusCode::kFailedPrecondition, Reason::kWrongState, "CONFIG_9P_FS=y");
+  kernel_.attributes["drives"] = "net disk folder";
+  EXPECT_TRUE(Try().ok());
   kernel_.attributes.erase("drives");  // from before it was noted
   EXPECT_TRUE(Try().ok());
 }

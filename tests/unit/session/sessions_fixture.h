@@ -22,6 +22,7 @@
 #include "server/session/session_parts.h"
 #include "server/session/session_table.h"
 #include "server/session/sessions.h"
+#include "server/source/upload_store.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/fake_hypervisor.h"
 #include "tests/support/fake_stub.h"
@@ -33,12 +34,14 @@ class SessionsTest : public ::testing::Test {
   SessionsTest() : root_(std::filesystem::temp_directory_path() / NewName()) {
     std::filesystem::create_directories(root_ / "guests");
     std::vector<state::Migration> migrations;
-    for (const auto& some : {store::ArtifactStore::Migrations(), SessionMigrations()}) {
+    for (const auto& some : {store::ArtifactStore::Migrations(), SessionMigrations(),
+                             source::UploadStore::Migrations()}) {
       migrations.insert(migrations.end(), some.begin(), some.end());
     }
     database_ = *state::Database::Open(root_ / "db", migrations);
     blobs_ = *store::BlobStore::Open(root_ / "store");
     artifacts_ = std::make_unique<store::ArtifactStore>(*database_, *blobs_, clock_);
+    uploads_ = *source::UploadStore::Open(root_ / "uploads", *database_, clock_, {});
     watcher_ = *guest::IoWatcher::Start();
     limits_.first_port = 0;  // any free one
     limits_.last_port = 0;
@@ -75,6 +78,7 @@ class SessionsTest : public ::testing::Test {
          .gateway = gateway_,
          .clock = clock_,
          .copy_room = *copy_room_,
+         .uploads = *uploads_,
          .guests_directory = root_ / "guests",
          .kvm_usable = false,
          .kvm_reason = "none here",
@@ -163,6 +167,7 @@ class SessionsTest : public ::testing::Test {
   std::unique_ptr<state::Database> database_;
   std::unique_ptr<store::BlobStore> blobs_;
   std::unique_ptr<store::ArtifactStore> artifacts_;
+  std::unique_ptr<source::UploadStore> uploads_;
   std::unique_ptr<guest::IoWatcher> watcher_;
   std::int64_t copy_floor_bytes_ = 0;
   std::unique_ptr<CopyRoom> copy_room_;

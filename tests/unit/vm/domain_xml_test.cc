@@ -116,6 +116,25 @@ TEST(DomainXmlTest, ADisksImageIsOnlyReadAndWhatIsWrittenStaysWithTheGuest) {
   EXPECT_THAT(xml, HasSubstr("<qemu:env name=\"TMPDIR\" value=\"/guests/vm-1/stub\""));
 }
 
+TEST(DomainXmlTest, AFolderIsReadOnlyAndHasNoHelper) {
+  EXPECT_THAT(DomainXml(Sample(), "/s"), Not(HasSubstr("<filesystem")));
+  DomainSpec spec = Sample();
+  spec.folder = "/guests/vm-1/folder";
+  const std::string xml = DomainXml(spec, "/s");
+  EXPECT_THAT(xml, HasSubstr("<filesystem type=\"mount\""));
+  EXPECT_THAT(xml, HasSubstr("<source dir=\"/guests/vm-1/folder\""));
+  EXPECT_THAT(xml, HasSubstr("<readonly"));
+}
+
+TEST(DomainXmlTest, ExtraDevicesAreThoseOfTheTableAndNoOthers) {
+  DomainSpec spec = Sample();
+  spec.devices = {"edu", "vfio-pci,host=00:02.0", "rng"};
+  const std::string xml = DomainXml(spec, "/s");
+  EXPECT_THAT(xml, HasSubstr("\"edu\""));
+  EXPECT_THAT(xml, HasSubstr("\"virtio-rng-pci\""));
+  EXPECT_THAT(xml, Not(HasSubstr("vfio")));
+}
+
 TEST(DomainXmlTest, ANetworkCardHasAnAddressOfItsOwnThatStays) {
   const auto address = [](const std::string& name) {
     DomainSpec spec = Sample();

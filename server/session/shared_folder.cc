@@ -1,0 +1,94 @@
+#include "server/session/shared_folder.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "proto/contract/error.h"
+#include "proto/support/file.h"
+#include "proto/support/status_macros.h"
+#include "server/base/disk_error.h"
+#include "server/host/disk_space.h"
+#include "server/source/archive_reader.h"
+#include "server/source/decompressor.h"
+
+namespace kdbg::session {
+namespace {
+
+namespace fs = std::filesystem;
+using source::ArchiveMember;
+using source::MemberKind;
+
+constexpr int kFolderMode = 0755;
+
+absl::Status WriteFile(source::ArchiveReader& reader, const fs::path& path, int mode) {
+  const UniqueFd file(
+      ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!file) return DiskError(errno, "make", path);
+  KDBG_RETURN_IF_ERROR(reader.ReadData(
+      [&](std::string_view piece) { return WithDiskReason(WriteAll(file.get(), piece), path); }));
+  // Whoever wrote it, the guest's uid is somebody else; nothing of it is to run as its owner here.
+  if (::fchmod(file.get(), (mode & 0111) | 0444) != 0) return DiskError(errno, "make", path);
+  return absl::OkStatus();
+}
+
+// The reader lets no member through that lies beyond a link or above the folder.
+absl::Status Unpack(source::ArchiveReader& reader, const ArchiveMember& member,
+                    const fs::path& folder) {
+  const fs::path path = folder / member.path;
+  if (member.kind == MemberKind::kFolder) return MakeDirectories(path, kFolderMode);
+  KDBG_RETURN_IF_ERROR(MakeDirectories(path.parent_path(), kFolderMode));
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return DiskError(errno, "replace", path);
+  switch (member.kind) {
+    case MemberKind::kSymlink:
+      return ::symlink(member.target.c_str(), path.c_str()) == 0 ? absl::OkStatus()
+                                                                 : DiskError(errno, "make", path);
+    case MemberKind::kHardlink:
+      return ::link((folder / member.target).c_str(), path.c_str()) == 0
+                 ? absl::OkStatus()
+                 : DiskError(errno, "make", path);
+    case MemberKind::kCharacterDevice:
+    case MemberKind::kBlockDevice:
+      return MakeError(absl::StatusCode::kInvalidArgument, Reason::kArchiveUnsafeMember,
+                       fmt::format("{} is a device, which a folder for a guest cannot hold: leave "
+                                   "it out",
+                                   member.path),
+                       {{"member", member.path}});
+    default:
+      return WriteFile(reader, path, member.mode);
+  }
+}
+
+}  // namespace
+
+absl::Status UnpackFolder(const UniqueFd& tar, const fs::path& folder,
+                          std::optional<host::Identity> reader, const FolderLimits& limits) {
+  KDBG_RETURN_IF_ERROR(MakeDirectories(folder, 0700));
+  KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(folder));
+  const std::int64_t room = std::max<std::int64_t>(disk.free_bytes - limits.floor_bytes, 0);
+  const std::int64_t bytes = std::min(limits.maximum_bytes, room);
+  const auto archive =
+      source::ArchiveReader::Open(source::BytesOf(tar), {.maximum_bytes = bytes,
+                                                         .maximum_members = limits.maximum_members,
+                                                         .maximum_member_bytes = bytes,
+                                                         .kind = source::TreeKind::kRoot});
+  for (;;) {
+    const auto member = archive->Next();
+    if (HasReason(member.status(), Reason::kArchiveTooLarge) && room < limits.maximum_bytes) {
+      return DiskError(ENOSPC, "unpack", folder);
+    }
+    KDBG_RETURN_IF_ERROR(member.status());
+    if (!*member) break;
+    KDBG_RETURN_IF_ERROR(Unpack(*archive, **member, folder));
+  }
+  if (reader && ::chown(folder.c_str(), reader->uid, reader->gid) != 0) {
+    return DiskError(errno, "give away", folder);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace kdbg::session
