@@ -25,6 +25,15 @@ using source::MemberKind;
 
 constexpr int kFolderMode = 0755;
 
+// Each of them, whatever the umask makes of those that the tar does not name.
+absl::Status MakeFolders(fs::path folder, const fs::path& relative) {
+  for (const fs::path& name : relative) {
+    folder /= name;
+    KDBG_RETURN_IF_ERROR(MakeDirectories(folder, kFolderMode));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status WriteFile(source::ArchiveReader& reader, const fs::path& path, int mode) {
   const UniqueFd file(
       ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -39,9 +48,9 @@ absl::Status WriteFile(source::ArchiveReader& reader, const fs::path& path, int 
 // The reader lets no member through that lies beyond a link or above the folder.
 absl::Status Unpack(source::ArchiveReader& reader, const ArchiveMember& member,
                     const fs::path& folder) {
+  if (member.kind == MemberKind::kFolder) return MakeFolders(folder, member.path);
   const fs::path path = folder / member.path;
-  if (member.kind == MemberKind::kFolder) return MakeDirectories(path, kFolderMode);
-  KDBG_RETURN_IF_ERROR(MakeDirectories(path.parent_path(), kFolderMode));
+  KDBG_RETURN_IF_ERROR(MakeFolders(folder, fs::path(member.path).parent_path()));
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return DiskError(errno, "replace", path);
   switch (member.kind) {
     case MemberKind::kSymlink:

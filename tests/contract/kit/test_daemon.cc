@@ -112,7 +112,7 @@ TestDaemon::TestDaemon(service::GateLimits gate)
   watcher_ = Need(guest::IoWatcher::Start(), "watcher");
   session_parts_ = std::make_unique<session::Sessions::Parts>(session::Sessions::Parts{
       *database_, *artifacts_, *blobs_, guest::GuestHost{hypervisor_, io_thread_, *watcher_},
-      gateway_, clock_, copy_room_, root / "guests", false, "not in tests", OwnIdentity,
+      gateway_, clock_, copy_room_, *uploads_, root / "guests", false, "not in tests", OwnIdentity,
       root / "templates", [](const std::string&) { return std::optional<uid_t>(); },
       [this](const session::GdbVisit& visit) { audit_.Write(service::AuditOf(visit)); }});
   session::SessionLimits session_limits;
@@ -137,8 +137,8 @@ TestDaemon::TestDaemon(service::GateLimits gate)
                                                                   *uploads_, *editors_, clock_));
   services_.push_back(std::make_unique<service::ArtifactServiceImpl>(*gate_, *artifacts_, *blobs_,
                                                                      *database_, *retention_));
-  services_.push_back(std::make_unique<service::SessionServiceImpl>(*gate_, *sessions_, *builds_,
-                                                                    *artifacts_, *blobs_));
+  services_.push_back(std::make_unique<service::SessionServiceImpl>(
+      *gate_, *sessions_, *builds_, *uploads_, *artifacts_, *blobs_));
   service::ServerFacts facts;
   facts.version = "0.1.0";
   facts.accelerators = {{"kvm", false, "not in tests"}, {"tcg", true, ""}};

@@ -117,11 +117,14 @@ TEST_F(SharedFolderTest, DevicesStayWithTheSessionAndAreNeitherClonedNorSaved) {
 TEST_F(SharedFolderTest, FilesAreReadableByTheGuestAndNothingRunsAsTheirOwnerHere) {
   Tarball tar;
   tar.Folder("empty").File("secret", "s", 0600).File("tool", "t", 04755).Hardlink("again", "tool");
+  tar.File("deep/er/file", "d");
   tar.Symlink("away", "/etc/passwd");
   ASSERT_TRUE(Unpack(tar).ok());
   const fs::path folder = root_ / "folder";
   EXPECT_EQ(ModeOf(folder) & 07777, 0700u);
   EXPECT_EQ(ModeOf(folder / "empty"), S_IFDIR | 0755u);
+  EXPECT_EQ(ModeOf(folder / "deep/er"), S_IFDIR | 0755u);
+  EXPECT_EQ(ModeOf(folder / "deep"), S_IFDIR | 0755u);
   EXPECT_EQ(ModeOf(folder / "secret"), S_IFREG | 0444u);
   EXPECT_EQ(ModeOf(folder / "tool"), S_IFREG | 0555u);
   EXPECT_EQ(ReadFile(folder / "again").value(), "t");
