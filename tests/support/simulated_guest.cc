@@ -137,6 +137,7 @@ std::string SimulatedGuest::WriteMemory(std::string_view arguments) {
 }
 
 std::string SimulatedGuest::SelectThread(std::string_view id) {
+  if (id.empty()) return "E22";
   const std::string_view number = id.substr(1);
   if (number == "0" || number == "-1") return "OK";
   if (number != "1" && number != "2") return "E22";
@@ -145,6 +146,7 @@ std::string SimulatedGuest::SelectThread(std::string_view id) {
 }
 
 std::string SimulatedGuest::Breakpoint(const std::string& packet) {
+  if (packet.size() < 3) return "E22";
   const std::string key = packet.substr(1);
   const std::size_t comma = packet.find(',', 3);
   const auto address = rsp::ParseHexNumber(std::string_view(packet).substr(3, comma - 3));
