@@ -156,7 +156,7 @@ absl::Status Sessions::Impl::NameGuest(const SessionRecord& record, guest::Guest
   if (!record.request.disk_image.empty()) {
     guest->disk = DiskImages(limits_.disk_images).Locate(record.request.disk_image);
   }
-  if (!record.request.folder_upload.empty()) guest->folder = guest->directory / "folder";
+  if (!record.request.folder_upload.empty()) guest->folder = guest->directory / "folder" / "files";
   guest->devices = record.request.devices;
   KDBG_ASSIGN_OR_RETURN(guest->run_as, parts_.guest_identity(record.owner));
   return absl::OkStatus();

@@ -40,8 +40,8 @@ absl::Status WriteFile(source::ArchiveReader& reader, const fs::path& path, int 
   if (!file) return DiskError(errno, "make", path);
   KDBG_RETURN_IF_ERROR(reader.ReadData(
       [&](std::string_view piece) { return WithDiskReason(WriteAll(file.get(), piece), path); }));
-  // Whoever wrote it, the guest's uid is somebody else; nothing of it is to run as its owner here.
-  if (::fchmod(file.get(), (mode & 0111) | 0444) != 0) return DiskError(errno, "make", path);
+  // To the guest's users its owner is a stranger; and nothing of it is to run as its owner here.
+  if (::fchmod(file.get(), (mode & 0111) != 0 ? 0555 : 0444) != 0) return DiskError(errno, "make", path);
   return absl::OkStatus();
 }
 
@@ -76,7 +76,9 @@ absl::Status Unpack(source::ArchiveReader& reader, const ArchiveMember& member,
 
 absl::Status UnpackFolder(const UniqueFd& tar, const fs::path& folder,
                           std::optional<host::Identity> reader, const FolderLimits& limits) {
-  KDBG_RETURN_IF_ERROR(MakeDirectories(folder, 0700));
+  const fs::path around = folder.parent_path();
+  KDBG_RETURN_IF_ERROR(MakeDirectories(around, 0700));
+  KDBG_RETURN_IF_ERROR(MakeDirectories(folder, kFolderMode));
   KDBG_ASSIGN_OR_RETURN(const host::DiskSpace disk, host::DiskSpaceOf(folder));
   const std::int64_t room = std::max<std::int64_t>(disk.free_bytes - limits.floor_bytes, 0);
   const std::int64_t bytes = std::min(limits.maximum_bytes, room);
@@ -94,8 +96,8 @@ absl::Status UnpackFolder(const UniqueFd& tar, const fs::path& folder,
     if (!*member) break;
     KDBG_RETURN_IF_ERROR(Unpack(*archive, **member, folder));
   }
-  if (reader && ::chown(folder.c_str(), reader->uid, reader->gid) != 0) {
-    return DiskError(errno, "give away", folder);
+  if (reader && ::chown(around.c_str(), reader->uid, reader->gid) != 0) {
+    return DiskError(errno, "give away", around);
   }
   return absl::OkStatus();
 }

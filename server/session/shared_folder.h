@@ -18,8 +18,10 @@ struct FolderLimits {
   std::int64_t floor_bytes = 0;  // to be left on the disk
 };
 
-// Makes `folder`, for `reader` alone, and unpacks `tar` there: files keep who may execute them, and
-// links what they say, since it is the guest that follows them. After an error it may hold a part.
+// Unpacks `tar` into `folder`, which every user of the guest can read; on this host `reader` alone
+// can, because the directory around it, which is made for it, is theirs. Files keep who may execute
+// them, and links what they say, since it is the guest that follows them. After an error it may
+// hold a part.
 //   INVALID_ARGUMENT    as of source::ArchiveReader; kArchiveUnsafeMember for a device, too
 //   RESOURCE_EXHAUSTED  kDiskFull
 absl::Status UnpackFolder(const UniqueFd& tar, const std::filesystem::path& folder,

@@ -21,9 +21,9 @@ class Folder(unittest.TestCase):
                     terminal.type("grep -c 0x11e8 /sys/bus/pci/devices/*/device; echo looked $((40 + 2))\r")
                     terminal.until("looked 42")
                     self.assertRegex(terminal.text(), r"/device:1\s")
-                inside = kdbg.folder() / "state/guests" / session["name"].split("/")[-1] / "folder"
+                inside = kdbg.folder() / "state/guests" / session["name"].split("/")[-1] / "folder/files"
                 self.assertTrue((inside / "tools/hello").exists())
-        self.assertFalse(inside.exists())
+        kdbg.eventually(lambda: not inside.exists())
 
     def test_a_device_that_is_not_on_the_list_is_refused_with_those_that_are(self):
         refused = kdbg.ctl("session", "create", "--kernel", kdbg.KERNEL, "--initramfs", kdbg.INITRAMFS, "--device",

@@ -82,22 +82,12 @@ void AddConsole(pugi::xml_node devices, const DomainSpec& spec) {
   AddWith(serial, "target", "port", "0");
 }
 
-// By QEMU's own server, which needs no program beside it and follows no link out of the folder.
-void AddFolder(pugi::xml_node devices, const std::filesystem::path& folder) {
-  pugi::xml_node shared = AddWith(devices, "filesystem", "type", "mount");
-  shared.append_attribute("accessmode").set_value("passthrough");
-  AddWith(shared, "source", "dir", folder.string());
-  AddWith(shared, "target", "dir", kFolderTag);
-  shared.append_child("readonly");
-}
-
 void AddDevices(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node devices = domain.append_child("devices");
   AddText(devices, "emulator", host::EmulatorPath(spec.architecture).string());
   pugi::xml_node usb = AddWith(devices, "controller", "type", "usb");
   usb.append_attribute("model").set_value("none");
   AddConsole(devices, spec);
-  if (!spec.folder.empty()) AddFolder(devices, spec.folder);
   AddWith(devices, "memballoon", "model", "none");
   if (traits.panic_device == PanicDevice::kIsa) AddWith(devices, "panic", "model", "isa");
 }
@@ -151,6 +141,17 @@ void AddDisk(const Disk& disk, std::vector<std::string>& arguments) {
        "-device", "virtio-blk-pci,drive=kdbg-disk"});
 }
 
+// By QEMU's own server, which needs no program beside it and follows no link out of the folder.
+// libvirt would give the device an address that another of these arguments has.
+void AddFolder(const std::filesystem::path& folder, std::vector<std::string>& arguments) {
+  arguments.insert(
+      arguments.end(),
+      {"-fsdev",
+       fmt::format("local,id=kdbg-folder,security_model=none,readonly=on,path={}",
+                   EscapeComma(folder.native())),
+       "-device", fmt::format("virtio-9p-pci,fsdev=kdbg-folder,mount_tag={}", kFolderTag)});
+}
+
 void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const ArchitectureTraits& traits) {
   pugi::xml_node command_line = domain.append_child("qemu:commandline");
   const std::string chardev = fmt::format("socket,id=kdbg-gdb,path={},server=on,wait=off",
@@ -168,6 +169,7 @@ void AddArguments(pugi::xml_node domain, const DomainSpec& spec, const Architect
   }
   if (spec.network) AddNetwork(spec, arguments);
   if (spec.disk) AddDisk(*spec.disk, arguments);
+  if (!spec.folder.empty()) AddFolder(spec.folder, arguments);
   for (const std::string& name : spec.devices) {
     const ExtraDevice* device = FindExtraDevice(name);
     if (device == nullptr) continue;  // of another version's records

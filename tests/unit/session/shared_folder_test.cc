@@ -32,12 +32,14 @@ class SharedFolderTest : public SessionsTest {
     EXPECT_TRUE(writer->Finish()->complete);
     return upload->id;
   }
-  fs::path FolderOf(const std::string& id) const { return root_ / "guests" / id / "folder"; }
+  fs::path FolderOf(const std::string& id) const { return root_ / "guests" / id / "folder/files"; }
   bool NoGuestHasFiles() const { return fs::is_empty(root_ / "guests"); }
+
+  const fs::path folder_ = root_ / "around/files";
 
   absl::Status Unpack(Tarball& tar, const FolderLimits& limits = {}) {
     const std::string id = Uploaded(tar.Bytes());
-    return UnpackFolder(*uploads_->OpenComplete(id), root_ / "folder", std::nullopt, limits);
+    return UnpackFolder(*uploads_->OpenComplete(id), folder_, std::nullopt, limits);
   }
 };
 
@@ -116,12 +118,13 @@ TEST_F(SharedFolderTest, DevicesStayWithTheSessionAndAreNeitherClonedNorSaved) {
 
 TEST_F(SharedFolderTest, FilesAreReadableByTheGuestAndNothingRunsAsTheirOwnerHere) {
   Tarball tar;
-  tar.Folder("empty").File("secret", "s", 0600).File("tool", "t", 04755).Hardlink("again", "tool");
+  tar.Folder("empty").File("secret", "s", 0600).File("tool", "t", 04700).Hardlink("again", "tool");
   tar.File("deep/er/file", "d");
   tar.Symlink("away", "/etc/passwd");
   ASSERT_TRUE(Unpack(tar).ok());
-  const fs::path folder = root_ / "folder";
-  EXPECT_EQ(ModeOf(folder) & 07777, 0700u);
+  const fs::path& folder = folder_;
+  EXPECT_EQ(ModeOf(folder.parent_path()), S_IFDIR | 0700u);
+  EXPECT_EQ(ModeOf(folder), S_IFDIR | 0755u);
   EXPECT_EQ(ModeOf(folder / "empty"), S_IFDIR | 0755u);
   EXPECT_EQ(ModeOf(folder / "deep/er"), S_IFDIR | 0755u);
   EXPECT_EQ(ModeOf(folder / "deep"), S_IFDIR | 0755u);
@@ -135,8 +138,8 @@ TEST_F(SharedFolderTest, ALaterMemberReplacesAnEarlierOneAndFollowsNoLink) {
   Tarball tar;
   tar.File("a", "first").Symlink("b", "a").File("b", "second").File("a", "third");
   ASSERT_TRUE(Unpack(tar).ok());
-  EXPECT_EQ(ReadFile(root_ / "folder/a").value(), "third");
-  EXPECT_EQ(ReadFile(root_ / "folder/b").value(), "second");
+  EXPECT_EQ(ReadFile(folder_ / "a").value(), "third");
+  EXPECT_EQ(ReadFile(folder_ / "b").value(), "second");
 }
 
 TEST_F(SharedFolderTest, WhatIsTooMuchIsRefused) {

@@ -117,13 +117,12 @@ TEST(DomainXmlTest, ADisksImageIsOnlyReadAndWhatIsWrittenStaysWithTheGuest) {
 }
 
 TEST(DomainXmlTest, AFolderIsReadOnlyAndHasNoHelper) {
-  EXPECT_THAT(DomainXml(Sample(), "/s"), Not(HasSubstr("<filesystem")));
+  EXPECT_THAT(DomainXml(Sample(), "/s"), Not(HasSubstr("-fsdev")));
   DomainSpec spec = Sample();
   spec.folder = "/guests/vm-1/folder";
   const std::string xml = DomainXml(spec, "/s");
-  EXPECT_THAT(xml, HasSubstr("<filesystem type=\"mount\""));
-  EXPECT_THAT(xml, HasSubstr("<source dir=\"/guests/vm-1/folder\""));
-  EXPECT_THAT(xml, HasSubstr("<readonly"));
+  EXPECT_THAT(xml, HasSubstr("security_model=none,readonly=on,path=/guests/vm-1/folder\""));
+  EXPECT_THAT(xml, HasSubstr("virtio-9p-pci,fsdev=kdbg-folder,mount_tag=kdbg\""));
 }
 
 TEST(DomainXmlTest, ExtraDevicesAreThoseOfTheTableAndNoOthers) {
