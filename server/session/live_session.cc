@@ -151,13 +151,17 @@ absl::Status LiveSession::Boot(Templates templates) {
   Hold(made.guest);
   clone_mark_ = made.mark;
   const absl::Duration created = parts_.clock.Monotonic();
-  Update(Keep::kStored, [&](SessionRecord& record) {
-    record.state = SessionState::kBooting;
+  const auto note_how = [&](SessionRecord& record) {
     record.create_duration = created - start;
     record.origin = made.origin;
     record.template_key = made.template_key;
-  });
+  };
+  // Any other is at its stop point already, and each step that is stored waits for the disk.
   if (made.origin == Origin::kCold) {
+    Update(Keep::kStored, [&](SessionRecord& record) {
+      note_how(record);
+      record.state = SessionState::kBooting;
+    });
     KDBG_ASSIGN_OR_RETURN(
         const guest::StopReport report,
         made.guest->RunToStopPoint(admitted_.stop, limits_.boot_timeout, cancel_boot_.get_token()));
@@ -165,6 +169,7 @@ absl::Status LiveSession::Boot(Templates templates) {
   }
   KDBG_RETURN_IF_ERROR(OpenDoor(AfterReset(made.stopped_at)));
   Update(Keep::kStored, [&](SessionRecord& record) {
+    note_how(record);
     record.state = SessionState::kReady;
     record.ready_time = parts_.clock.Now();
     record.boot_duration = parts_.clock.Monotonic() - created;
