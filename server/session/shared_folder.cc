@@ -41,7 +41,8 @@ absl::Status WriteFile(source::ArchiveReader& reader, const fs::path& path, int 
   KDBG_RETURN_IF_ERROR(reader.ReadData(
       [&](std::string_view piece) { return WithDiskReason(WriteAll(file.get(), piece), path); }));
   // To the guest's users its owner is a stranger; and nothing of it is to run as its owner here.
-  if (::fchmod(file.get(), (mode & 0111) != 0 ? 0555 : 0444) != 0) return DiskError(errno, "make", path);
+  if (::fchmod(file.get(), (mode & 0111) != 0 ? 0555 : 0444) != 0)
+    return DiskError(errno, "make", path);
   return absl::OkStatus();
 }
 

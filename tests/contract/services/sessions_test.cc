@@ -106,6 +106,22 @@ TEST_F(SessionsTest, AnothersPrivateKernelIsNotThere) {
   EXPECT_EQ(Create(alice_, request).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(SessionsTest, AFolderIsTheCallersOwnUploadAndWhole) {
+  daemon_.SeedKernel("alice");
+  daemon_.SeedKernel("bob");
+  v1::CreateUploadRequest announced;
+  announced.set_sha256(std::string(64, 'a'));
+  announced.set_size_bytes(100);
+  grpc::ClientContext context;
+  v1::Upload upload;
+  ASSERT_TRUE(alice_.sources->CreateUpload(&context, announced, &upload).ok());
+  v1::CreateSessionRequest request = AtReset();
+  request.mutable_session()->set_initramfs("none");
+  request.mutable_session()->mutable_folder()->set_upload(upload.name());
+  EXPECT_TRUE(HasReason(Create(alice_, request).status(), Reason::kUploadIncomplete));
+  EXPECT_EQ(Create(bob_, request).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(SessionsTest, AMalformedRequestIsRefusedAndLeavesNothing) {
   daemon_.SeedKernel("alice");
   const SeededBuild initramfs = daemon_.SeedInitramfs("alice");
