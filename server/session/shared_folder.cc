@@ -25,13 +25,35 @@ using source::MemberKind;
 
 constexpr int kFolderMode = 0755;
 
-// Each of them, whatever the umask makes of those that the tar does not name.
+// A folder, and nothing else: what is there under that name is not followed but replaced, as a tar
+// means it. Whatever the umask is.
+absl::Status MakeFolder(const fs::path& path) {
+  struct stat there {};
+  if (::lstat(path.c_str(), &there) == 0) {
+    if (S_ISDIR(there.st_mode)) return absl::OkStatus();
+    if (::unlink(path.c_str()) != 0) return DiskError(errno, "replace", path);
+  }
+  if (::mkdir(path.c_str(), kFolderMode) != 0 || ::chmod(path.c_str(), kFolderMode) != 0) {
+    return DiskError(errno, "make", path);
+  }
+  return absl::OkStatus();
+}
+
+// Each of them, those too that the tar does not name.
 absl::Status MakeFolders(fs::path folder, const fs::path& relative) {
   for (const fs::path& name : relative) {
     folder /= name;
-    KDBG_RETURN_IF_ERROR(MakeDirectories(folder, kFolderMode));
+    KDBG_RETURN_IF_ERROR(MakeFolder(folder));
   }
   return absl::OkStatus();
+}
+
+absl::Status Remove(const ArchiveMember& member, const fs::path& path) {
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return absl::OkStatus();
+  if (errno != EISDIR) return DiskError(errno, "replace", path);
+  return MakeError(absl::StatusCode::kInvalidArgument, Reason::kArchiveUnsafeMember,
+                   fmt::format("{} is a folder and then something else: pack it anew", member.path),
+                   {{"member", member.path}});
 }
 
 absl::Status WriteFile(source::ArchiveReader& reader, const fs::path& path, int mode) {
@@ -46,13 +68,14 @@ absl::Status WriteFile(source::ArchiveReader& reader, const fs::path& path, int 
   return absl::OkStatus();
 }
 
-// The reader lets no member through that lies beyond a link or above the folder.
+// The reader lets no member through that lies beyond a link or above the folder, and nobody else
+// writes there.
 absl::Status Unpack(source::ArchiveReader& reader, const ArchiveMember& member,
                     const fs::path& folder) {
   if (member.kind == MemberKind::kFolder) return MakeFolders(folder, member.path);
   const fs::path path = folder / member.path;
   KDBG_RETURN_IF_ERROR(MakeFolders(folder, fs::path(member.path).parent_path()));
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) return DiskError(errno, "replace", path);
+  KDBG_RETURN_IF_ERROR(Remove(member, path));
   switch (member.kind) {
     case MemberKind::kSymlink:
       return ::symlink(member.target.c_str(), path.c_str()) == 0 ? absl::OkStatus()

@@ -8,11 +8,13 @@ from terminal import shell
 
 class Folder(unittest.TestCase):
     def test_a_guest_reads_it_and_cannot_write_it_and_has_the_devices(self):
+        devices = [word for name in ("edu", "e1000e", "i6300esb", "pci-testdev", "rng", "xhci")
+                   for word in ("--device", name)]
         with kdbg.scratch() as scratch:
             (scratch / "tools").mkdir()
             (scratch / "tools/hello").write_text("#!/bin/sh\necho it runs $((40 + 2))\n")
             (scratch / "tools/hello").chmod(0o700)
-            with kdbg.session("--stop-at", "none", "--share", scratch, "--device", "edu") as session:
+            with kdbg.session("--stop-at", "none", "--share", scratch, *devices) as session:
                 with shell(session) as terminal:
                     terminal.type("/mnt/tools/hello\r")
                     terminal.until("it runs 42")

@@ -142,6 +142,26 @@ TEST_F(SharedFolderTest, ALaterMemberReplacesAnEarlierOneAndFollowsNoLink) {
   EXPECT_EQ(ReadFile(folder_ / "b").value(), "second");
 }
 
+TEST_F(SharedFolderTest, AFolderInThePlaceOfALinkReplacesItAndNothingLeadsOutside) {
+  const fs::path outside = root_ / "outside";
+  fs::create_directory(outside);
+  ASSERT_EQ(::chmod(outside.c_str(), 0700), 0);
+  Tarball tar;
+  tar.Symlink("link", outside.string()).Folder("link").File("link/file", "content");
+  tar.Symlink("a/link", outside.string()).Folder("a/link/deeper").File("a/link/deeper/file", "x");
+  const absl::Status unpacked = Unpack(tar);
+  EXPECT_TRUE(fs::is_empty(outside)) << unpacked;
+  EXPECT_EQ(ModeOf(outside), S_IFDIR | 0700u);
+  EXPECT_EQ(ReadFile(folder_ / "link/file").value(), "content");
+  EXPECT_TRUE(HasReason(unpacked, Reason::kArchiveUnsafeMember)) << unpacked;  // a/link is in use
+}
+
+TEST_F(SharedFolderTest, AFolderThatBecomesAFileIsRefused) {
+  Tarball tar;
+  tar.File("a/b", "content").File("a", "content");
+  EXPECT_TRUE(HasReason(Unpack(tar), Reason::kArchiveUnsafeMember));
+}
+
 TEST_F(SharedFolderTest, WhatIsTooMuchIsRefused) {
   Tarball large;
   large.File("a", std::string(4096, 'x'));
